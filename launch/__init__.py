@@ -1,0 +1,1 @@
+"""Machines and people: Ray workers, the driver loop, the command line, progress and tables."""

@@ -1,0 +1,97 @@
+"""A candidate activation function: core units joined to one function of x.
+
+Source: Ramachandran, Zoph, Le, "Searching for Activation Functions", arXiv 1710.05941, section 2:
+a core unit is `binary(unary1(input1), unary2(input2))`, and its inputs are the preactivation x or
+the outputs of earlier core units. The output of the last unit is the activation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CoreUnit:
+    """`binary(unary1(input1), unary2(input2))`; input 0 is x, input k the output of unit k."""
+
+    input1: int
+    input2: int
+    unary1: str
+    unary2: str
+    binary: str
+
+    @property
+    def inputs(self) -> tuple[int, int]:
+        """Both inputs."""
+        return (self.input1, self.input2)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """An activation function as core units, numbered from 1; the last one's output is f(x).
+
+    Raises:
+        ValueError: There is no unit, or a unit reads itself or a later one.
+    """
+
+    units: tuple[CoreUnit, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", tuple(self.units))
+        if not self.units:
+            raise ValueError("a candidate must have at least one core unit")
+        for number, unit in enumerate(self.units, start=1):
+            if not all(0 <= source < number for source in unit.inputs):
+                raise ValueError(
+                    f"core unit {number} must read x (0) or units 1 to {number - 1}, "
+                    f"got inputs {unit.inputs}"
+                )
+
+    def __str__(self) -> str:
+        from .text import to_text
+
+        return to_text(self)
+
+    def used(self) -> tuple[bool, ...]:
+        """For each unit, whether the output depends on it."""
+        read = [False] * len(self.units)
+        read[-1] = True
+        for index in reversed(range(len(self.units))):
+            if read[index]:
+                unit = self.units[index]
+                for source in unit.inputs if unit.binary != FIRST else (unit.input1,):
+                    if source:
+                        read[source - 1] = True
+        return tuple(read)
+
+    def renumbered(self, order: Sequence[int]) -> Candidate:
+        """The units of this candidate at the positions `order`, their inputs renumbered to match.
+
+        Args:
+            order: Positions (from 0) of the units that stay; the output's comes last.
+        """
+        number = {0: 0} | {position + 1: new for new, position in enumerate(order, start=1)}
+        return Candidate(
+            tuple(
+                CoreUnit(
+                    number[unit.input1],
+                    number[unit.input2],
+                    unit.unary1,
+                    unit.unary2,
+                    unit.binary,
+                )
+                for unit in (self.units[position] for position in order)
+            )
+        )
+
+
+FIRST = "first"
+"""The hidden binary operator that returns its first operand: `first(u(a), x)` is `u(a)`.
+
+The grammar never samples it. With it every composition of operators is made of core units, those
+included that the paper's grammar cannot write, as `sigmoid(scale(x))`.
+"""
+
+IDENTITY = "identity"
+"""The unary operator that is left out in text: `identity(x)` is `x`."""

@@ -1,0 +1,138 @@
+"""Candidates as mathematics: `x · σ(βx)`, in Unicode and in LaTeX."""
+
+from __future__ import annotations
+
+import re
+
+from .candidate import FIRST, IDENTITY, Candidate
+from .operator import GREEK, Notation, Operator
+from .operator_set import OperatorSet
+
+_FIELD = re.compile(r"\{([ab])(?::(\d))?(\+)?\}|\[([ab])\]|<([a-z][a-z0-9_]*)>")
+_SUBSCRIPT = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_ATOM = 5
+
+
+def formula(candidate: Candidate, operators: OperatorSet) -> str:
+    """The candidate in Unicode, for example `x · σ(βx)`.
+
+    Trainable vectors get subscripts if there are several of one name; units that are read more than
+    once stand behind the formula: `u₁ + cos(u₁), u₁ = x · σ(x)`.
+    """
+    return _Writer(candidate, operators, latex=False).write()
+
+
+def latex(candidate: Candidate, operators: OperatorSet) -> str:
+    """The candidate in LaTeX."""
+    return _Writer(candidate, operators, latex=True).write()
+
+
+class _Writer:
+    def __init__(self, candidate: Candidate, operators: OperatorSet, *, latex: bool) -> None:
+        from .catalogue import HIDDEN
+
+        self.units = candidate.units
+        self.known = {operator.name: operator for operator in (*HIDDEN, *operators)}
+        self.latex = latex
+        reads = [0] * (len(self.units) + 1)
+        for unit, used in zip(self.units, candidate.used(), strict=True):
+            for source in (unit.inputs if unit.binary != FIRST else (unit.input1,)) if used else ():
+                reads[source] += 1
+        self.shared = [n for n in range(1, len(self.units)) if reads[n] > 1]
+        self.symbols = self._symbols(candidate)
+
+    def write(self) -> str:
+        body, _ = self.unit(len(self.units))
+        where = [f"{self.unit_name(n)} = {self.unit(n)[0]}" for n in self.shared]
+        return (r",\quad " if self.latex else ", ").join([body, *where])
+
+    def unit(self, number: int) -> tuple[str, int]:
+        """The formula of a unit's output and how tightly it binds."""
+        unit = self.units[number - 1]
+        slot = 3 * (number - 1)
+        first = self.unary(unit.unary1, unit.input1, slot)
+        if unit.binary == FIRST:
+            return first
+        second = self.unary(unit.unary2, unit.input2, slot + 1)
+        return self.apply(self.known[unit.binary], {"a": first, "b": second}, slot + 2)
+
+    def unary(self, name: str, source: int, slot: int) -> tuple[str, int]:
+        if source == 0:
+            inner = ("x", _ATOM)
+        elif source in self.shared:
+            inner = (self.unit_name(source), _ATOM)
+        else:
+            inner = self.unit(source)
+        return inner if name == IDENTITY else self.apply(self.known[name], {"a": inner}, slot)
+
+    def apply(
+        self, operator: Operator, operands: dict[str, tuple[str, int]], slot: int
+    ) -> tuple[str, int]:
+        notation = operator.notation or _call(operator, latex=self.latex)
+
+        def fill(match: re.Match[str]) -> str:
+            wrapped, level, tighter, bare, param = match.groups()
+            if param:
+                return self.symbols.get((slot, param), param)
+            if bare:
+                return operands[bare][0]
+            text, binds = operands[wrapped]
+            least = (int(level) if level else notation.level) + bool(tighter)
+            return text if binds >= least else self.parenthesised(text)
+
+        template = notation.latex if self.latex else notation.text
+        return _FIELD.sub(fill, template), notation.level
+
+    def parenthesised(self, text: str) -> str:
+        return rf"\left({text}\right)" if self.latex else f"({text})"
+
+    def unit_name(self, number: int) -> str:
+        count = str(self.shared.index(number) + 1)
+        return f"u_{{{count}}}" if self.latex else "u" + count.translate(_SUBSCRIPT)
+
+    def _symbols(self, candidate: Candidate) -> dict[tuple[int, str], str]:
+        """How each trainable vector in use is written: with a subscript if it has namesakes."""
+        found: dict[str, list[tuple[int, str]]] = {}
+        for number, (unit, used) in enumerate(zip(self.units, candidate.used(), strict=True)):
+            names = (unit.unary1, unit.unary2, unit.binary)
+            for place, name in enumerate(names if used else ()):
+                if place == 1 and unit.binary == FIRST:
+                    continue
+                for param in self.known[name].params:
+                    found.setdefault(param.name, []).append((3 * number + place, param.name))
+        return {
+            key: self.symbol(name, order if len(keys) > 1 else None)
+            for name, keys in found.items()
+            for order, key in enumerate(keys, start=1)
+        }
+
+    def symbol(self, name: str, order: int | None) -> str:
+        plain = rf"\mathrm{{{name}}}".replace("_", r"\_") if self.latex else name
+        letter = GREEK[name][self.latex] if name in GREEK else plain
+        if order is None:
+            return letter
+        return f"{letter}_{{{order}}}" if self.latex else letter + str(order).translate(_SUBSCRIPT)
+
+
+def _call(operator: Operator, *, latex: bool) -> Notation:
+    """The notation of an operator that brings none: `name(a, b; β)`."""
+    inputs = ", ".join(f"[{letter}]" for letter in "ab"[: operator.arity])
+    params = "".join(f"; <{param.name}>" for param in operator.params)
+    if latex:
+        name = operator.name.replace("_", r"\_")
+        return Notation("", rf"\operatorname{{{name}}}\left({inputs}{params}\right)")
+    return Notation(f"{operator.name}({inputs}{params})", "")
+
+
+def operator_formula(operator: Operator) -> str:
+    """The operator on its own, on x or on x and y, for example `βx`."""
+    notation = operator.notation or _call(operator, latex=False)
+    names = {"a": "x", "b": "y"}
+
+    def fill(match: re.Match[str]) -> str:
+        param = match[5]
+        if param:
+            return GREEK[param][0] if param in GREEK else param
+        return names[match[1] or match[4]]
+
+    return _FIELD.sub(fill, notation.text)

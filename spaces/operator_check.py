@@ -1,0 +1,85 @@
+"""Checks an operator set before a search begins: each fault is one clear line.
+
+What is checked is what the traced program relies on: an operator takes its inputs and vectors, keeps
+shape and dtype, works element by element, is pure, and has a finite gradient somewhere.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .operator import Operator
+from .operator_set import OperatorSet
+from .probe import grid
+
+CHANNELS = 8
+
+
+def check_operators(operators: OperatorSet) -> list[str]:
+    """Looks at each operator of a set.
+
+    Returns:
+        One line per fault, each beginning with the operator's name; empty if the set is sound.
+    """
+    return [fault for operator in operators if (fault := check_operator(operator))]
+
+
+def check_operator(operator: Operator) -> str | None:
+    """The first fault of one operator as a line, or None."""
+    points = grid().astype(np.float32)
+    x = jnp.asarray(points.reshape(-1, CHANNELS))
+    inputs = (x, x[::-1])[: operator.arity]
+    params = {
+        param.name: jnp.full((1, CHANNELS), param.init, jnp.float32) for param in operator.params
+    }
+
+    def value(inputs, params):
+        return operator(*inputs, params=params)
+
+    try:
+        found = value(inputs, params)
+        again = jax.jit(value)(inputs, params)
+        ones = jnp.ones_like(x)
+        slopes = jax.vjp(value, inputs, params)[1](ones) if _sound(found, x) else None
+    except Exception as error:  # an operator is foreign code: any failure is its author's to see
+        lines = str(error).strip().splitlines()
+        reason = f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
+        return f"{operator.name}: cannot be evaluated and differentiated by JAX ({reason})"
+    if not hasattr(found, "shape") or found.shape != x.shape:
+        shape = getattr(found, "shape", type(found).__name__)
+        return f"{operator.name}: must keep the shape of its input {x.shape}, returned {shape}"
+    if found.dtype != x.dtype:
+        return (
+            f"{operator.name}: must keep the dtype of its input {x.dtype}, returned {found.dtype}"
+        )
+    if not np.allclose(found, again, rtol=1e-4, atol=1e-5, equal_nan=True):
+        return f"{operator.name}: must be pure, but gives other values when called again under jit"
+    if not np.isfinite(np.asarray(found)).any():
+        return f"{operator.name}: is finite nowhere on [−5, 5]"
+    assert slopes is not None
+    if not any(np.isfinite(np.asarray(leaf)).any() for leaf in jax.tree.leaves(slopes)):
+        return f"{operator.name}: has a finite gradient nowhere on [−5, 5]"
+    return _mixing(operator, inputs, params, np.asarray(found))
+
+
+def _sound(found: object, x: jax.Array) -> bool:
+    return getattr(found, "shape", None) == x.shape and getattr(found, "dtype", None) == x.dtype
+
+
+def _mixing(operator, inputs, params, before: np.ndarray) -> str | None:
+    """Perturbs one element of each input in turn: only the same element may change."""
+    place = (before.shape[0] // 2, CHANNELS // 2)
+    for number in range(operator.arity):
+        moved = list(inputs)
+        moved[number] = inputs[number].at[place].add(0.3717)
+        after = np.asarray(operator(*moved, params=params))
+        changed = ~np.isclose(before, after, rtol=1e-6, atol=1e-7, equal_nan=True)
+        changed[place] = False
+        if changed.any():
+            return (
+                f"{operator.name}: must be element-wise, but changing one element of input "
+                f"{number + 1} changed {int(changed.sum())} others"
+            )
+    return None

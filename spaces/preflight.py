@@ -1,0 +1,42 @@
+"""Pre-flight: what can be known of a candidate to be useless before anything is trained."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from .probe import LIMIT, Probe, grid
+
+FLAT = 1e-6
+"""A function whose values differ by less than this, relative to their size, is constant."""
+
+Verdict = Literal["ok", "invalid", "constant"]
+
+
+def run_preflight(probe: Probe) -> tuple[Verdict, str]:
+    """Judges a candidate by its values on the grid.
+
+    Returns:
+        The verdict and its reason: `invalid` if a value or gradient is not finite in float32 at
+        the initial values, or in float64 at others; `constant` if the function does not depend
+        on x; else `ok` and `""`.
+    """
+    largest = np.finfo(np.float32).max
+    for what, found in (
+        ("f(x)", probe.start_value),
+        ("f′(x)", probe.start_slope),
+        ("f(x)", probe.value),
+        ("f′(x)", probe.slope),
+    ):
+        bad = ~(np.abs(found) <= largest)
+        if bad.any():
+            x = grid()[int(np.argmax(bad))]
+            kind = "nan" if np.isnan(found[int(np.argmax(bad))]) else "infinite"
+            return "invalid", f"{what} is {kind} at x = {x:.2f}"
+    if not np.isfinite(probe.start_pull).all():
+        return "invalid", "the gradient of a trainable vector is not finite"
+    size = max(1.0, float(np.abs(probe.value).max()))
+    if float(np.ptp(probe.value)) < FLAT * size and float(np.abs(probe.slope).max()) < FLAT * size:
+        return "constant", f"f does not change on [−{LIMIT:g}, {LIMIT:g}]"
+    return "ok", ""

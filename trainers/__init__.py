@@ -1,0 +1,1 @@
+"""Scores one candidate: data sets, child networks, training, results. No Ray, no search."""

@@ -1,0 +1,342 @@
+"""Two drivers of the one step function: a Python loop for CPUs, a scan for accelerators.
+
+On a CPU, XLA's convolution gradients lose their fast path inside `lax.scan` (jax#12868; 134 ms
+became 3,600 ms), and a batch is gathered on the host from arrays which all workers of a machine
+share. On an accelerator a step is too short to be started from Python one by one, so many run in
+one program, which gathers their batches from images that lie on the device.
+
+Both see the same batches and the same augmentation, whatever the seed.
+
+Letters: N images, B batch, E evaluation batch, K steps of a chunk, H W C image.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .step import StepFunctions, TrainState
+
+if TYPE_CHECKING:
+    from .dataset import Dataset, Split
+    from .resnet import Variables
+
+CHUNK = 50
+"""Steps of one scan: some hundreds of milliseconds on an accelerator, so that a diverged child is
+noticed soon and at most this many steps are wasted."""
+
+EVALUATION_BATCH = 256
+"""Images of an evaluation batch, or the training batch if that is larger."""
+
+
+def batch_indices(size: int, *, batch_size: int, seed: int) -> Iterator[np.ndarray]:
+    """Endless batches: a permutation for each epoch, its incomplete last batch dropped.
+
+    Args:
+        size: N, images in the training set, at least `batch_size`.
+        batch_size: B.
+        seed: Equal seeds give equal batches.
+
+    Yields:
+        int32 [B], indices into the training set.
+    """
+    epoch = 0
+    while True:
+        order = np.random.default_rng([seed, epoch]).permutation(size).astype(np.int32)
+        for start in range(0, size - batch_size + 1, batch_size):
+            yield order[start : start + batch_size]
+        epoch += 1
+
+
+def padded_batches(
+    split: Split, batch_size: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """A whole split in batches of one size, the last filled up with images that do not count.
+
+    Yields:
+        uint8 [E, H, W, C] images, int32 [E] labels, bool [E] whether they count.
+    """
+    for start in range(0, len(split.labels), batch_size):
+        images = split.images[start : start + batch_size]
+        labels = split.labels[start : start + batch_size]
+        missing = batch_size - len(labels)
+        counted = np.arange(batch_size) < len(labels)
+        if missing:
+            images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
+            labels = np.concatenate([labels, np.zeros(missing, np.int32)])
+        yield images, labels, counted
+
+
+@dataclass(slots=True)
+class History:
+    """Losses and accuracies of the steps done, up to the first loss that is not finite."""
+
+    losses: list[float] = field(default_factory=list)
+    accuracies: list[float] = field(default_factory=list)
+
+    def add(self, metrics: np.ndarray) -> None:
+        """Appends float32 [2], unless the training has diverged already."""
+        if not self.diverged:
+            self.losses.append(float(metrics[0]))
+            self.accuracies.append(float(metrics[1]))
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the last loss is not finite."""
+        return bool(self.losses) and not math.isfinite(self.losses[-1])
+
+
+class Compiled(NamedTuple):
+    """The programs of one form: all candidates for the traced form, one for a specialised one."""
+
+    functions: StepFunctions
+    initial: Callable[..., Any]
+    train: Callable[..., Any]
+    evaluate: Callable[..., Any]
+
+
+def shapes(tree: Any) -> Any:
+    """Shapes and dtypes of a tree of arrays, for lowering."""
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), tree)
+
+
+_SEED = jax.ShapeDtypeStruct((), jnp.uint32)
+_COUNT = jax.ShapeDtypeStruct((), jnp.int32)
+
+
+class LoopDriver:
+    """A jitted step in a Python loop; batches are gathered on the host.
+
+    Args:
+        data: The images; they are only read, and never copied as a whole.
+        batch_size: B.
+        steps: Steps of a full training.
+    """
+
+    def __init__(self, data: Dataset, *, batch_size: int, steps: int) -> None:
+        del steps
+        self._data = data
+        self._batch_size = batch_size
+        self._evaluation_batch = min(max(EVALUATION_BATCH, batch_size), len(data.valid.labels))
+
+    def _batch_shapes(self, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
+        image = self._data.train.images.shape[1:]
+        return (
+            jax.ShapeDtypeStruct((size, *image), jnp.uint8),
+            jax.ShapeDtypeStruct((size,), jnp.int32),
+        )
+
+    def compile(self, functions: StepFunctions, program: Any) -> Compiled:
+        """Compiles the programs for a form.
+
+        Args:
+            functions: What to compile.
+            program: Shapes of a candidate's program.
+        """
+        state = functions.shapes
+        return Compiled(
+            functions,
+            jax.jit(functions.child.form.initial).lower(program).compile(),
+            jax.jit(functions.train, donate_argnums=0)
+            .lower(state, *self._batch_shapes(self._batch_size), program, _SEED, _COUNT, _COUNT)
+            .compile(),
+            jax.jit(functions.evaluate)
+            .lower(
+                state.variables,
+                *self._batch_shapes(self._evaluation_batch),
+                jax.ShapeDtypeStruct((self._evaluation_batch,), jnp.bool),
+                program,
+            )
+            .compile(),
+        )
+
+    def train(
+        self,
+        compiled: Compiled,
+        state: TrainState,
+        program: Any,
+        *,
+        seed: int,
+        total: int,
+        history: History,
+    ) -> TrainState:
+        """Trains from `state`, which is used up.
+
+        A loss is looked at when the step after it has been started, so that the device never
+        waits for Python.
+
+        Args:
+            compiled: The programs.
+            state: The state before the first step.
+            program: The candidate.
+            seed: Decides batches and augmentation.
+            total: Steps to do.
+            history: Is written step by step; if it has diverged at the end, the state is no use.
+
+        Returns:
+            The state after the last step.
+        """
+        images, labels = self._data.train.images, self._data.train.labels
+        batches = batch_indices(len(labels), batch_size=self._batch_size, seed=seed)
+        constants = program, np.uint32(seed)
+        pending = None
+        for step in range(total):
+            batch = next(batches)
+            state, metrics = compiled.train(
+                state, images[batch], labels[batch], *constants, np.int32(step), np.int32(total)
+            )
+            if pending is not None:
+                history.add(np.asarray(pending))
+                if history.diverged:
+                    return state
+            pending = metrics
+        history.add(np.asarray(pending))
+        return state
+
+    def evaluate(
+        self, compiled: Compiled, variables: Variables, program: Any
+    ) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy on the validation split."""
+        sums = [
+            compiled.evaluate(variables, *batch, program)
+            for batch in padded_batches(self._data.valid, self._evaluation_batch)
+        ]
+        return _mean(np.stack([np.asarray(each) for each in sums]), self._data.valid)
+
+
+class ScanDriver:
+    """Chunks of steps in one program; images and labels lie on the device.
+
+    Args:
+        data: The images, sent to the device once.
+        batch_size: B.
+        steps: Steps of a full training.
+    """
+
+    def __init__(self, data: Dataset, *, batch_size: int, steps: int) -> None:
+        self._data = data
+        self._batch_size = batch_size
+        self._chunk = min(CHUNK, steps)
+        size = min(max(EVALUATION_BATCH, batch_size), len(data.valid.labels))
+        valid = tuple(map(np.stack, zip(*padded_batches(data.valid, size), strict=True)))
+        self._train = jax.device_put((data.train.images, data.train.labels))
+        self._valid = jax.device_put(valid)
+
+    def compile(self, functions: StepFunctions, program: Any) -> Compiled:
+        """Compiles the programs for a form, see `LoopDriver.compile`."""
+
+        def chunk(
+            state: TrainState,
+            images: jax.Array,
+            labels: jax.Array,
+            batches: jax.Array,
+            program: Any,
+            seed: jax.Array,
+            first: jax.Array,
+            total: jax.Array,
+        ) -> tuple[TrainState, jax.Array]:
+            def body(state: TrainState, step_and_batch: Any) -> tuple[TrainState, jax.Array]:
+                step, batch = step_and_batch
+                after, metrics = functions.train(
+                    state, images[batch], labels[batch], program, seed, step, total
+                )
+                # The last chunk may be longer than what is left to do.
+                kept = jax.tree.map(
+                    lambda new, old: jnp.where(step < total, new, old), after, state
+                )
+                return kept, metrics
+
+            steps = first + jnp.arange(self._chunk, dtype=jnp.int32)
+            return jax.lax.scan(body, state, (steps, batches))
+
+        def evaluate(
+            variables: Variables,
+            images: jax.Array,
+            labels: jax.Array,
+            counted: jax.Array,
+            program: Any,
+        ) -> jax.Array:
+            def body(batch: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+                images, labels, counted = batch
+                return functions.evaluate(variables, images, labels, counted, program)
+
+            return jax.lax.map(body, (images, labels, counted))
+
+        state = functions.shapes
+        batches = jax.ShapeDtypeStruct((self._chunk, self._batch_size), jnp.int32)
+        return Compiled(
+            functions,
+            jax.jit(functions.child.form.initial).lower(program).compile(),
+            jax.jit(chunk, donate_argnums=0)
+            .lower(state, *shapes(self._train), batches, program, _SEED, _COUNT, _COUNT)
+            .compile(),
+            jax.jit(evaluate).lower(state.variables, *shapes(self._valid), program).compile(),
+        )
+
+    def train(
+        self,
+        compiled: Compiled,
+        state: TrainState,
+        program: Any,
+        *,
+        seed: int,
+        total: int,
+        history: History,
+    ) -> TrainState:
+        """Trains from `state`, which is used up, see `LoopDriver.train`."""
+        batches = batch_indices(
+            len(self._data.train.labels), batch_size=self._batch_size, seed=seed
+        )
+        pending = None
+        for first in range(0, total, self._chunk):
+            state, metrics = compiled.train(
+                state,
+                *self._train,
+                np.stack([next(batches) for _ in range(self._chunk)]),
+                program,
+                np.uint32(seed),
+                np.int32(first),
+                np.int32(total),
+            )
+            if pending is not None:
+                _record(history, pending, total)
+                if history.diverged:
+                    return state
+            pending = metrics
+        _record(history, pending, total)
+        return state
+
+    def evaluate(
+        self, compiled: Compiled, variables: Variables, program: Any
+    ) -> tuple[float, float]:
+        """Mean cross-entropy and accuracy on the validation split."""
+        sums = compiled.evaluate(variables, *self._valid, program)
+        return _mean(np.asarray(sums), self._data.valid)
+
+
+def _record(history: History, metrics: Any, total: int) -> None:
+    for each in np.asarray(metrics)[: total - len(history.losses)]:
+        history.add(each)
+
+
+def _mean(sums: np.ndarray, split: Split) -> tuple[float, float]:
+    loss, right = sums.astype(np.float64).sum(axis=0) / len(split.labels)
+    return float(loss), float(right)
+
+
+DRIVERS: Mapping[str, type[LoopDriver | ScanDriver]] = {
+    "loop": LoopDriver,
+    "scan": ScanDriver,
+}
+"""Drivers by name."""
+
+
+def driver_for(backend: str) -> str:
+    """The driver's name that suits a JAX backend."""
+    return "loop" if backend == "cpu" else "scan"

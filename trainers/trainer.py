@@ -1,0 +1,234 @@
+"""Scores candidates: trains the child network with each and evaluates it on validation images.
+
+A Trainer lives as long as its process and keeps what candidates share: the images, their
+statistics, and the compiled programs. For the traced form one set of programs serves every
+candidate; a specialised program serves one trial and is dropped after it.
+
+Method: Ramachandran, Zoph, Le, arXiv 1710.05941, section 3: a candidate's reward is the
+validation accuracy of a child network trained with it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+import jax
+import numpy as np
+
+from spaces import Candidate, OperatorTable, SpecialisedForm, TracedForm
+
+from .augment import channel_statistics
+from .config import TrainConfig
+from .loop import DRIVERS, Compiled, History, driver_for, shapes
+from .resnet import Child
+from .result import BetaSummary, Result, Seconds, curve
+from .step import StepFunctions
+
+if TYPE_CHECKING:
+    from .dataset import Dataset
+    from .resnet import Form, Variables
+
+EXECUTIONS = ("traced", "specialised")
+"""Forms in which a candidate may run."""
+
+
+class _DivergedError(Exception):
+    """A loss was not finite; the message says where."""
+
+
+class _Clock:
+    """Seconds spent in each part of a trial."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {"compile": 0.0, "train": 0.0, "evaluate": 0.0}
+
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._seconds[part] += time.perf_counter() - start
+
+    def read(self) -> Seconds:
+        return Seconds(**self._seconds)
+
+
+class Trainer:
+    """Scores candidates of one operator table with one child on one data set.
+
+    Args:
+        config: Child, training and data.
+        data: The images; they may lie in shared memory, are only read and never copied as a
+            whole, except onto an accelerator.
+        table: Which operators a traced program can dispatch to.
+        driver: `loop` or `scan` (see `trainers.loop`); None takes what suits the JAX backend.
+
+    Raises:
+        ValueError: The driver is unknown, or a batch is larger than the training set.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Dataset,
+        table: OperatorTable,
+        *,
+        driver: Literal["loop", "scan"] | None = None,
+    ) -> None:
+        name = driver_for(jax.default_backend()) if driver is None else driver
+        if name not in DRIVERS:
+            raise ValueError(f"`driver` must be one of {', '.join(DRIVERS)}, got {driver!r}")
+        size = len(data.train.labels)
+        if config.batch_size > size:
+            raise ValueError(
+                f"`batch_size` must be ≤ {size}, the number of training images, "
+                f"got {config.batch_size}"
+            )
+        if not len(data.valid.labels):
+            raise ValueError("`data` must hold validation images, got none")
+        self.config = config
+        self.driver: str = name
+        self.compilations: int = 0
+        """Training programs compiled so far: one for all traced candidates, and one for each
+        specialised one."""
+        self._data = data
+        self._table = table
+        self._driver = DRIVERS[name](data, batch_size=config.batch_size, steps=config.steps)
+        self._mean, self._deviation = channel_statistics(data.train.images)
+        self._traced: Compiled | None = None
+
+    def run(
+        self,
+        candidate: Candidate,
+        *,
+        seed: int,
+        steps: int | None = None,
+        execution: Literal["traced", "specialised"] = "traced",
+    ) -> Result:
+        """Trains the child with a candidate and evaluates it.
+
+        Args:
+            candidate: The activation function.
+            seed: Decides initial weights, order of batches and augmentation, and nothing else
+                does: equal seeds give candidates equal conditions. 0 … 2³² - 1.
+            steps: Training steps; None takes the configuration's. No number recompiles.
+            execution: `traced` or `specialised`, see `spaces`.
+
+        Returns:
+            The result. A child that diverges, and a machine without enough memory for it, are
+            results too, with their reason.
+
+        Raises:
+            ValueError: An argument is out of its range.
+        """
+        total = self.config.steps if steps is None else steps
+        if isinstance(total, bool) or not isinstance(total, int) or not 1 <= total < 2**31:
+            raise ValueError(f"`steps` must be an integer ≥ 1, got {total!r}")
+        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise ValueError(f"`seed` must be an integer, 0 ≤ seed < 2³², got {seed!r}")
+        if execution not in EXECUTIONS:
+            raise ValueError(f"`execution` must be traced or specialised, got {execution!r}")
+        clock, history, before = _Clock(), History(), self.compilations
+        result = Result(status="ok")
+        try:
+            result = self._score(candidate, seed, total, execution, clock, history)
+        except _DivergedError as diverged:
+            result = Result(status="diverged", reason=str(diverged))
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if isinstance(error, jax.errors.JaxRuntimeError) and not _out_of_memory(error):
+                raise
+            result = Result(status="failed", reason=f"out of memory: {_first_line(error)}")
+        return dataclasses.replace(
+            result,
+            curve=curve(history.losses, history.accuracies, total),
+            steps=len(history.losses),
+            seconds=clock.read(),
+            compilations=self.compilations - before,
+        )
+
+    def _score(
+        self,
+        candidate: Candidate,
+        seed: int,
+        total: int,
+        execution: str,
+        clock: _Clock,
+        history: History,
+    ) -> Result:
+        program = self._table.program(candidate)
+        with clock("compile"):
+            compiled = self._compiled(candidate, program, execution)
+        with clock("train"):
+            program = jax.device_put(program)
+            beta = np.asarray(compiled.initial(program))
+            state = jax.device_put(compiled.functions.begin(beta, seed=seed))
+            state = self._driver.train(
+                compiled, state, program, seed=seed, total=total, history=history
+            )
+        if history.diverged:
+            raise _DivergedError(f"loss became {history.losses[-1]} at step {len(history.losses)}")
+        with clock("evaluate"):
+            loss, accuracy = self._driver.evaluate(compiled, state.variables, program)
+        if not math.isfinite(loss):
+            raise _DivergedError(f"validation loss became {loss}")
+        beta = _beta(compiled.functions.child, state.variables, candidate)
+        return Result(status="ok", accuracy=accuracy, loss=loss, beta=beta)
+
+    def _compiled(self, candidate: Candidate, program: Any, execution: str) -> Compiled:
+        if execution == "traced" and self._traced is not None:
+            return self._traced
+        form = (
+            TracedForm(self._table)
+            if execution == "traced"
+            else SpecialisedForm(self._table, candidate)
+        )
+        compiled = self._driver.compile(self._functions(form), shapes(program))
+        self.compilations += 1
+        if execution == "traced":
+            self._traced = compiled
+        return compiled
+
+    def _functions(self, form: Form) -> StepFunctions:
+        data, config = self._data, self.config
+        child = Child(
+            config.child,
+            width=config.width,
+            channels=data.train.images.shape[-1],
+            num_classes=data.num_classes,
+            form=form,
+            precision=config.precision,
+        )
+        return StepFunctions(config, child, self._mean, self._deviation, data.mirror)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _beta(child: Child, variables: Variables, candidate: Candidate) -> tuple[BetaSummary, ...]:
+    layers = jax.device_get(child.activation_layers(variables.beta))
+    return tuple(
+        BetaSummary(
+            layer=layer,
+            operator=occurrence.operator,
+            param=occurrence.param,
+            slot=occurrence.slot,
+            mean=float(vector.mean()),
+            std=float(vector.std()),
+            min=float(vector.min()),
+            max=float(vector.max()),
+        )
+        for layer, values in layers.items()
+        for occurrence in child.form.occurrences(candidate)
+        for vector in (values[occurrence.slot, occurrence.vector].astype(np.float64),)
+    )
