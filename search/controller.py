@@ -26,7 +26,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerConfig:
-    """Options of the controller."""
+    """Options of the controller.
+
+    The paper's hyperparameters are not published. The defaults are NASNet's (Zoph et al. 2018,
+    arXiv 1707.07012) but for two: its learning rate of 3.5e-4 is slow for a search of hundreds of
+    trials, and its entropy weight of 1e-5 lets a faster controller collapse. Best reward found
+    within 300 and 600 different candidates (a repeated one costs nothing, 1,000 repeats in a row
+    end a run), lag 4, mean over 16 seeds that were not used for choosing:
+
+    | learning rate, entropy weight | additive      | failures      | curve         | different |
+    |-------------------------------|---------------|---------------|---------------|-----------|
+    | random search                 | 0.693   0.698 | 0.772   0.776 | 0.777   0.791 |       600 |
+    | 3.5e-4, 1e-5 (NASNet's)       | 0.731   0.805 | 0.770   0.792 | 0.765   0.782 |       597 |
+    | 2e-3, 1e-5                    | 0.792   0.803 | 0.781   0.819 | 0.759   0.778 |       333 |
+    | 2e-3, 3e-3 (the defaults)     | 0.772   0.811 | 0.783   0.820 | 0.771   0.799 |       600 |
+    | regularized evolution         | 0.785   0.804 | 0.817   0.830 | 0.809   0.851 |       600 |
+
+    All on spaces of two core units; *additive*: operators and neighbouring pairs have qualities
+    (`tests/search/test_controller.py`); *failures*: the same under a square root, 8 % of the
+    operators fail at a reward of 0.1, noise 0.015; *curve*: closeness on [-4, 4] to a function of
+    the paper's Fig. 3, noise 0.01; *different*: candidates on *additive* before a run ended.
+    """
 
     hidden: int = 100
     """Width H of the LSTM, and of its embeddings."""
@@ -41,9 +61,10 @@ class ControllerConfig:
     clip: float = 0.2
     """PPO's ε: a probability ratio outside 1 ± ε is given no further push."""
     entropy_weight: float = 3e-3
-    """Weight of the entropy bonus, in reward per nat."""
+    """Weight of the entropy bonus, in reward per nat; choices whose rewards differ by less than
+    about this are kept alive."""
     baseline_decay: float = 0.95
-    """Decay of the moving average of rewards, per reward."""
+    """Decay of the moving average of rewards, per reward; it starts at the first batch's mean."""
 
     def __post_init__(self) -> None:
         for name in ("hidden", "batch_size", "epochs"):
@@ -142,6 +163,7 @@ class Controller:
             "entropy": state["entropy"],
             "probabilities": [
                 row[:count].tolist()
+                # Before the first batch there are no rows.
                 for row, count in zip(state["probabilities"], self._shape.choices, strict=False)
             ],
         }

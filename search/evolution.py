@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvolutionConfig:
-    """Options of regularized evolution."""
+    """Options of regularized evolution.
+
+    The source has P = 100 and S = 25 for 20,000 trials; half of that population learns earlier, and
+    no difference was seen beyond noise in the best of 300 or 600 candidates (28 seeds each of the
+    problems that `ControllerConfig` describes).
+    """
 
     population: int = 50
     """Members P that are alive at a time."""

@@ -26,6 +26,11 @@ class CoreUnit:
         """Both inputs."""
         return (self.input1, self.input2)
 
+    @property
+    def read(self) -> tuple[int, ...]:
+        """The inputs that the output depends on: both, or the first alone of a pass-through."""
+        return (self.input1,) if self.binary == FIRST else self.inputs
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -59,31 +64,39 @@ class Candidate:
         read[-1] = True
         for index in reversed(range(len(self.units))):
             if read[index]:
-                unit = self.units[index]
-                for source in unit.inputs if unit.binary != FIRST else (unit.input1,):
+                for source in self.units[index].read:
                     if source:
                         read[source - 1] = True
         return tuple(read)
+
+    def reads(self) -> tuple[int, ...]:
+        """How many operands of used units read x, unit 1, unit 2, …"""
+        counts = [0] * (len(self.units) + 1)
+        for unit, used in zip(self.units, self.used(), strict=True):
+            for source in unit.read if used else ():
+                counts[source] += 1
+        return tuple(counts)
+
+    def pruned(self) -> Candidate:
+        """The same function without the units that its output does not depend on."""
+        return self.renumbered([place for place, used in enumerate(self.used()) if used])
 
     def renumbered(self, order: Sequence[int]) -> Candidate:
         """The units of this candidate at the positions `order`, their inputs renumbered to match.
 
         Args:
-            order: Positions (from 0) of the units that stay; the output's comes last.
+            order: Positions (from 0) of the units that stay; the output's comes last. What a
+                pass-through unit does not read is set to x.
         """
         number = {0: 0} | {position + 1: new for new, position in enumerate(order, start=1)}
-        return Candidate(
-            tuple(
-                CoreUnit(
-                    number[unit.input1],
-                    number[unit.input2],
-                    unit.unary1,
-                    unit.unary2,
-                    unit.binary,
-                )
-                for unit in (self.units[position] for position in order)
-            )
-        )
+
+        def moved(unit: CoreUnit) -> CoreUnit:
+            first = number[unit.input1]
+            if unit.binary == FIRST:
+                return CoreUnit(first, 0, unit.unary1, IDENTITY, FIRST)
+            return CoreUnit(first, number[unit.input2], unit.unary1, unit.unary2, unit.binary)
+
+        return Candidate(tuple(moved(self.units[position]) for position in order))
 
 
 FIRST = "first"

@@ -1,8 +1,8 @@
 """The canonical form of a candidate: one spelling for what is obviously one function.
 
 Units that nothing reads go; operands of commutative operators are ordered; pass-through units are
-absorbed; two equal units without trainable vectors become one; the rest is numbered in the order
-in which its text names it. A candidate of a space stays within that space. Whatever equality is
+absorbed, unless several operands share their trainable vectors; two equal units without trainable
+vectors become one; the rest is numbered in the order in which its text names it. A candidate of a space stays within that space. Whatever equality is
 not visible in the structure is left to the fingerprint.
 """
 
@@ -25,9 +25,9 @@ def canonical(candidate: Candidate, operators: OperatorSet) -> Candidate:
 
 
 def _simplified(candidate: Candidate, operators: OperatorSet) -> Candidate:
-    from .catalogue import HIDDEN
+    from .catalogue import known_operators
 
-    known = {operator.name: operator for operator in (*HIDDEN, *operators)}
+    known = known_operators(operators)
     units: list[CoreUnit] = []
     place: dict[int, tuple[str, int]] = {0: (IDENTITY, 0)}
     """Where the output of each old unit is found: a unary operator on a new unit."""
@@ -65,11 +65,14 @@ def _simplified(candidate: Candidate, operators: OperatorSet) -> Candidate:
         return number
 
     used = candidate.used()
+    reads = candidate.reads()
     for number, unit in enumerate(candidate.units, start=1):
         if not used[number - 1]:
             continue
         first = operand(unit.unary1, unit.input1)
         if unit.binary == FIRST:
+            if known[first[0]].params and reads[number] > 1:
+                first = IDENTITY, add(CoreUnit(first[1], 0, first[0], IDENTITY, FIRST))
             place[number] = first
             continue
         second = operand(unit.unary2, unit.input2)
@@ -82,17 +85,12 @@ def _simplified(candidate: Candidate, operators: OperatorSet) -> Candidate:
     unary, source = place[len(candidate.units)]
     if unary != IDENTITY or source == 0:
         source = add(CoreUnit(source, 0, unary, IDENTITY, FIRST))
-    kept = Candidate(tuple(units[:source]))
-    return kept.renumbered([i for i, reached in enumerate(kept.used()) if reached])
+    return Candidate(tuple(units[:source])).pruned()
 
 
 def _in_text_order(candidate: Candidate) -> Candidate:
     """Numbers the units as `parse(to_text(candidate))` would."""
-    reads = [0] * (len(candidate.units) + 1)
-    for unit in candidate.units:
-        for source in unit.inputs if unit.binary != FIRST else (unit.input1,):
-            reads[source] += 1
-
+    reads = candidate.reads()
     finished: list[int] = []
 
     def visit(number: int) -> None:

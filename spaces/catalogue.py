@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from .candidate import FIRST, Candidate
 from .lazy import LazyModule
 from .operator import Notation, Operator, Param
+from .operator_set import OperatorSet
 from .paper import PAPER
 from .suggest import did_you_mean
 from .text import parse
@@ -96,6 +97,14 @@ HIDDEN: tuple[Operator, ...] = (
     ),
 )
 """Operators that text may name beside those of a set."""
+
+
+def known_operators(operators: OperatorSet) -> dict[str, Operator]:
+    """Every operator that a candidate of a run may name: the set's own, hidden ones, the paper's.
+
+    The paper's are among them because known functions run as baselines beside any set.
+    """
+    return {operator.name: operator for operator in (*PAPER, *HIDDEN, *operators)}
 
 
 @dataclass(frozen=True, slots=True)

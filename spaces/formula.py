@@ -29,15 +29,12 @@ def latex(candidate: Candidate, operators: OperatorSet) -> str:
 
 class _Writer:
     def __init__(self, candidate: Candidate, operators: OperatorSet, *, latex: bool) -> None:
-        from .catalogue import HIDDEN
+        from .catalogue import known_operators
 
         self.units = candidate.units
-        self.known = {operator.name: operator for operator in (*HIDDEN, *operators)}
+        self.known = known_operators(operators)
         self.latex = latex
-        reads = [0] * (len(self.units) + 1)
-        for unit, used in zip(self.units, candidate.used(), strict=True):
-            for source in (unit.inputs if unit.binary != FIRST else (unit.input1,)) if used else ():
-                reads[source] += 1
+        reads = candidate.reads()
         self.shared = [n for n in range(1, len(self.units)) if reads[n] > 1]
         self.symbols = self._symbols(candidate)
 

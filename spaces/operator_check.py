@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .candidate import IDENTITY
 from .operator import Operator
 from .operator_set import OperatorSet
-from .probe import grid
+from .probe import LIMIT, grid
 
 CHANNELS = 8
 
@@ -58,6 +59,8 @@ def check_operator(operator: Operator) -> str | None:
         return f"{operator.name}: must be pure, but gives other values when called again under jit"
     if not np.isfinite(np.asarray(found)).any():
         return f"{operator.name}: is finite nowhere on [−5, 5]"
+    if operator.name == IDENTITY and not np.array_equal(found, x):
+        return f"{operator.name}: must return its input, because text leaves it out"
     assert slopes is not None
     if not any(np.isfinite(np.asarray(leaf)).any() for leaf in jax.tree.leaves(slopes)):
         return f"{operator.name}: has a finite gradient nowhere on [−5, 5]"
@@ -69,17 +72,31 @@ def _sound(found: object, x: jax.Array) -> bool:
 
 
 def _mixing(operator, inputs, params, before: np.ndarray) -> str | None:
-    """Perturbs one element of each input in turn: only the same element may change."""
-    place = (before.shape[0] // 2, CHANNELS // 2)
+    """Changes one element of each input, then one channel of each vector: nothing else may move."""
+    row, channel = before.shape[0] // 2, CHANNELS // 2
     for number in range(operator.arity):
-        moved = list(inputs)
-        moved[number] = inputs[number].at[place].add(0.3717)
-        after = np.asarray(operator(*moved, params=params))
-        changed = ~np.isclose(before, after, rtol=1e-6, atol=1e-7, equal_nan=True)
-        changed[place] = False
+        # A small step, and values beyond all others, which a maximum or minimum would notice.
+        for value in (inputs[number][row, channel] + 0.3717, 2.0 * LIMIT, -2.0 * LIMIT):
+            moved = list(inputs)
+            moved[number] = inputs[number].at[row, channel].set(value)
+            changed = _changed(before, operator(*moved, params=params))
+            changed[row, channel] = False
+            if changed.any():
+                return (
+                    f"{operator.name}: must be element-wise, but changing one element of input "
+                    f"{number + 1} changed {int(changed.sum())} others"
+                )
+    for name in params:
+        moved = params | {name: params[name].at[:, channel].add(0.3717)}
+        changed = _changed(before, operator(*inputs, params=moved))
+        changed[:, channel] = False
         if changed.any():
             return (
-                f"{operator.name}: must be element-wise, but changing one element of input "
-                f"{number + 1} changed {int(changed.sum())} others"
+                f"{operator.name}: must be element-wise, but changing {name!r} of one channel "
+                f"changed other channels"
             )
     return None
+
+
+def _changed(before: np.ndarray, after: jax.Array) -> np.ndarray:
+    return ~np.isclose(before, np.asarray(after), rtol=1e-6, atol=1e-7, equal_nan=True)

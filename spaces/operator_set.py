@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+from .candidate import FIRST, IDENTITY
 from .operator import Operator
 from .suggest import did_you_mean
 
@@ -49,6 +50,13 @@ class OperatorSet:
                         f"operator {operator.name!r} has arity {operator.arity} and stands among the "
                         f"{side} operators of {self.name!r}"
                     )
+        for operator in self:
+            plain = operator.arity == 1 and not operator.params
+            if operator.name == FIRST or (operator.name == IDENTITY and not plain):
+                raise ValueError(
+                    f"operator set {self.name!r} must not define {operator.name!r} otherwise: "
+                    f"this name has a fixed meaning"
+                )
         names = [operator.name for operator in self]
         for name in names:
             if names.count(name) > 1:

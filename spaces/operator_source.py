@@ -46,7 +46,8 @@ class OperatorSource:
         """The operator set, evaluated from the text that this object carries.
 
         Raises:
-            OperatorSetError: The code fails, or holds no such set.
+            OperatorSetError: The code fails, holds no such set, or an installed module holds
+                another one than where this source was read.
         """
         if self.spec == BUILT_IN:
             from .paper import PAPER
@@ -62,6 +63,10 @@ class OperatorSource:
             )
             problem = "has no" if found is None else f"has {type(found).__name__}, not an"
             raise OperatorSetError(f"{location} {problem} operator set `{self.attribute}`{near}")
+        if self.text is None and self.sha256 not in ("", found.digest):
+            raise OperatorSetError(
+                f"{self.spec} holds other operators here than where the run began"
+            )
         return found
 
 
@@ -86,8 +91,8 @@ def read_source(spec: str) -> OperatorSource:
     if location.endswith(".py"):
         try:
             text = Path(location).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text file"
             raise OperatorSetError(f"cannot read operators from {location}: {reason}") from None
         return OperatorSource(spec, text, hashlib.sha256(text.encode()).hexdigest())
     source = OperatorSource(spec)
@@ -115,13 +120,16 @@ def _from_text(location: str, text: str) -> types.ModuleType:
 def _installed(location: str) -> types.ModuleType:
     try:
         return importlib.import_module(location)
-    except Exception as error:  # whatever a foreign module raises is its author's to see, in a line
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # whatever a foreign module raises is its author's to see, in a line
         raise OperatorSetError(f"cannot import {location}: {_describe(error)}") from error
 
 
 def _line(error: BaseException, location: str) -> str:
     """`, line N`, of the deepest frame within the file."""
-    if isinstance(error, SyntaxError) and error.lineno:
+    if isinstance(error, SyntaxError) and error.lineno and error.filename == location:
         return f", line {error.lineno}"
     number, trace = None, error.__traceback__
     while trace is not None:

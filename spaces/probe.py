@@ -30,7 +30,7 @@ POINTS = 96
 """`N`."""
 
 BATCH = 64
-"""`K`, the number of candidates in one call of a compiled program."""
+"""`K` where many candidates are evaluated at once."""
 
 
 def grid() -> np.ndarray:
@@ -61,10 +61,12 @@ class Prober:
 
     Args:
         table: The operators; every candidate must be seatable in it.
+        batch: `K`, the number of candidates in one call of a compiled program.
     """
 
-    def __init__(self, table: OperatorTable) -> None:
+    def __init__(self, table: OperatorTable, *, batch: int = BATCH) -> None:
         self.table = table
+        self.batch = batch
         self._points = grid()
         self._unary = _select_one_of(table.unary)
         self._binary = _select_one_of(table.binary)
@@ -76,17 +78,17 @@ class Prober:
             ValueError: One does not fit the table.
         """
         found = []
-        for begin in range(0, len(candidates), BATCH):
-            found += self._batch(candidates[begin : begin + BATCH])
+        for begin in range(0, len(candidates), self.batch):
+            found += self._batch(candidates[begin : begin + self.batch])
         return found
 
     def _batch(self, candidates: Sequence[Candidate]) -> list[Probe]:
         programs = [self.table.program(candidate) for candidate in candidates]
         used = [self.table.occurrences(candidate) for candidate in candidates]
         tangents = 1 + max(len(occurrences) for occurrences in used)
-        start = np.zeros((BATCH, self.table.slots, self.table.vectors))
+        start = np.zeros((self.batch, self.table.slots, self.table.vectors))
         apart = np.zeros_like(start)
-        moved = np.zeros((BATCH, tangents, self.table.slots, self.table.vectors))
+        moved = np.zeros((self.batch, tangents, self.table.slots, self.table.vectors))
         unary, binary = self.table.initial_values()
         for k, (program, occurrences) in enumerate(zip(programs, used, strict=True)):
             for order, (slot, vector, _, _) in enumerate(occurrences):
@@ -99,7 +101,7 @@ class Prober:
                 start[k, slot, vector] = row[vector]
                 apart[k, slot, vector] = row[vector] + spread(order)
                 moved[k, 1 + order, slot, vector] = 1.0
-        padded = programs + [programs[-1]] * (BATCH - len(programs))
+        padded = programs + [programs[-1]] * (self.batch - len(programs))
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
         value32, slope32 = self._run(stacked, start, moved, np.float32)
         with jax.enable_x64(True):
@@ -117,9 +119,9 @@ class Prober:
 
     def _run(self, program, beta, moved, dtype) -> tuple[np.ndarray, np.ndarray]:
         """f `[K, N]` and its tangents `[K, M, N]` in `dtype`."""
-        everyone = np.arange(BATCH)
-        x = np.tile(self._points.astype(dtype), (BATCH, 1))
-        dx = np.zeros((BATCH, moved.shape[1], POINTS), dtype)
+        everyone = np.arange(self.batch)
+        x = np.tile(self._points.astype(dtype), (self.batch, 1))
+        dx = np.zeros((self.batch, moved.shape[1], POINTS), dtype)
         dx[:, 0] = 1.0
         values, slopes = np.stack([x]), np.stack([dx])
         beta, moved = beta.astype(dtype), moved.astype(dtype)

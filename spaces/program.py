@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .candidate import FIRST, IDENTITY, Candidate, CoreUnit
-from .catalogue import HIDDEN
+from .catalogue import known_operators
 from .function import compose
 from .operator import Operator, Param
 from .operator_set import OperatorSet
@@ -79,20 +79,20 @@ class OperatorTable:
             extra: Candidates that are evaluated beside those of the space: the baselines.
             beta_init: See above.
         """
-        hidden = {operator.name: operator for operator in HIDDEN}
-        known = hidden | {operator.name: operator for operator in operators}
+        known = known_operators(operators)
         unary = {operator.name: operator for operator in operators.unary}
         binary = {operator.name: operator for operator in operators.binary}
         unary.setdefault(IDENTITY, known[IDENTITY])
-        binary[FIRST] = hidden[FIRST]
-        for candidate in extra:
+        binary[FIRST] = known[FIRST]
+        for candidate in (each.pruned() for each in extra):
             if len(candidate.units) > core_units:
                 fused = fuse(candidate, known)
                 unary[fused.name] = fused
                 continue
             for unit in candidate.units:
                 for name in (unit.unary1, unit.unary2):
-                    unary.setdefault(name, known[name])
+                    unary.setdefault(name, _known(candidate, known, name, 1))
+                binary.setdefault(unit.binary, _known(candidate, known, unit.binary, 2))
         return cls(tuple(unary.values()), tuple(binary.values()), core_units, beta_init)
 
     @property
@@ -120,10 +120,14 @@ class OperatorTable:
     def seated(self, candidate: Candidate) -> Candidate:
         """The candidate as `U` units of this table: pass-through units in front, or fused.
 
+        Units that nothing reads become pass-through units as well: a zero cotangent times an
+        infinite or undefined slope is NaN, so they would spoil the gradient of x.
+
         Raises:
             ValueError: It needs more units, or an operator that the table lacks.
         """
         unary = {operator.name for operator in self.unary}
+        candidate = candidate.pruned()
         if len(candidate.units) > self.core_units:
             name = fused_name(candidate)
             if name not in unary:
@@ -175,6 +179,14 @@ class OperatorTable:
                 for vector, param in enumerate(known[name].params):
                     found.append(Occurrence(3 * index + place, vector, name, param.name))
         return tuple(found)
+
+
+def _known(candidate: Candidate, known: Mapping[str, Operator], name: str, arity: int) -> Operator:
+    operator = known.get(name)
+    if operator is None or operator.arity != arity:
+        kind = "a unary" if arity == 1 else "a binary"
+        raise ValueError(f"{candidate} needs {kind} operator `{name}`, which is not known here")
+    return operator
 
 
 def fused_name(candidate: Candidate) -> str:

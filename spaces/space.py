@@ -60,7 +60,7 @@ class SearchSpace:
     """The `T` decisions, in the order in which they are taken."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.core_units <= MAX_CORE_UNITS:
+        if not isinstance(self.core_units, int) or not 1 <= self.core_units <= MAX_CORE_UNITS:
             raise ValueError(f"`core_units` must be 1 to {MAX_CORE_UNITS}, got {self.core_units!r}")
         decisions = tuple(
             decision

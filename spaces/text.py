@@ -26,7 +26,7 @@ MAX_DEPTH = 64
 MAX_UNITS = 64
 """Most core units that a text may make."""
 
-_TOKEN = re.compile(r"\s*(?:([A-Za-z_][A-Za-z0-9_]*)|([(),;=])|(\S))")
+_TOKEN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|\S")
 _UNIT_NAME = re.compile(r"u[0-9]{1,4}\Z")
 
 
@@ -83,7 +83,7 @@ def to_text(candidate: Candidate) -> str:
 def _named_units(candidate: Candidate) -> list[int]:
     reads = [0] * (len(candidate.units) + 1)
     for unit in candidate.units:
-        for source in unit.inputs if unit.binary != FIRST else (unit.input1,):
+        for source in unit.read:
             reads[source] += 1
     return [number for number in range(1, len(candidate.units)) if reads[number] != 1]
 
@@ -101,10 +101,7 @@ class _Parser:
         self.text = text
         self.arity = arity
         self.set_name = set_name
-        self.tokens = [
-            (match.group(1) or match.group(2) or match.group(3), match.start(match.lastindex or 0))
-            for match in _TOKEN.finditer(text)
-        ]
+        self.tokens = [(match[0], match.start()) for match in _TOKEN.finditer(text)]
         self.position = 0
         self.units: list[CoreUnit] = []
         self.named: dict[str, int] = {}
@@ -203,4 +200,6 @@ def _inputs(count: int) -> str:
 
 
 def _short(token: str) -> str:
-    return token if len(token) <= 40 else token[:40] + "…"
+    """The token as a message may show it: not too long, and no control characters."""
+    shown = token if token.isprintable() else ascii(token)[1:-1]
+    return shown if len(shown) <= 40 else shown[:40] + "…"

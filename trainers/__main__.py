@@ -111,9 +111,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "sha256": data.digest,
         },
         "result": result.to_dict(),
+        "peak_memory_mib": _peak_memory_mib(),
     }
     print(json.dumps(document, indent=2, allow_nan=False))
     return 1 if result.status == "failed" else 0
+
+
+def _peak_memory_mib() -> float | None:
+    """The most memory that this process has held on the host, where the system tells."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
 
 
 if __name__ == "__main__":

@@ -212,7 +212,7 @@ def _variables(model: nnx.Module) -> Variables:
     return Variables(*(nnx.to_pure_dict(state) for state in (weights, beta, stats)))
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Child:
     """A child network as pure functions over `Variables`.
 
@@ -231,8 +231,8 @@ class Child:
     num_classes: int
     form: Form
     precision: str
-    _graph: Any = dataclasses.field(init=False, repr=False, compare=False)
-    shapes: Variables = dataclasses.field(init=False, repr=False, compare=False)
+    _graph: Any = dataclasses.field(init=False, repr=False)
+    shapes: Variables = dataclasses.field(init=False, repr=False)
     """Shapes and dtypes of the child's variables."""
 
     def __post_init__(self) -> None:

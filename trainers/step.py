@@ -37,7 +37,7 @@ def _decayed(trained: Any) -> Any:
     return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", trained)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class StepFunctions:
     """The pure functions that drivers compile.
 

@@ -248,7 +248,7 @@ def scored(config: ControllerConfig, state: State, proposal: Proposal) -> np.nda
 
 
 def test_advantages_and_moving_average_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = dataclasses.replace(SMALL, batch_size=2, baseline_decay=0.5)
+    config = dataclasses.replace(SMALL, batch_size=2, baseline_decay=0.75)
     strategy = config.build(SPACE)
     batches: list[ppo.Batch] = []
     update = ppo.update
@@ -259,18 +259,18 @@ def test_advantages_and_moving_average_by_hand(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(ppo, "update", record)
     state = strategy.init(seed=0)
-    # The average starts at the first batch's mean, 0.6; then 0.5, 0.65; then 0.825.
+    # The average starts at the first batch's mean, 0.6; then 0.55, 0.6125; then 0.709375.
     state = tell_all(strategy, state, [0.4, 0.8])
-    assert state["baseline"] == pytest.approx(0.65)
+    assert state["baseline"] == pytest.approx(0.6125)
     assert state["mean_reward"] == pytest.approx(0.6)
     state = tell_all(strategy, state, [None, 1.0])
-    assert state["baseline"] == pytest.approx(0.825)
+    assert state["baseline"] == pytest.approx(0.709375)
     assert strategy.metrics(state)["baseline"] == state["baseline"]
     assert strategy.metrics(state)["mean_reward"] == 1.0
     first, second = batches
-    np.testing.assert_allclose(first.advantages, [-0.2, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(first.advantages, [-0.2, 0.25], rtol=1e-6)
     np.testing.assert_allclose(first.weights, [0.5, 0.5])
-    np.testing.assert_allclose(second.advantages, [0, 0.35], rtol=1e-6)
+    np.testing.assert_allclose(second.advantages, [0, 0.3875], rtol=1e-6)
     np.testing.assert_allclose(second.weights, [0, 1])
 
 
@@ -378,6 +378,15 @@ def test_after_an_update_candidates_come_from_the_new_policy() -> None:
     np.testing.assert_allclose(
         proposal.details["log_probs"], scored(config, state, proposal), atol=1e-5
     )
+
+
+def test_every_batch_is_drawn_anew() -> None:
+    strategy = SMALL.build(SPACE)
+    state, drawn = strategy.init(seed=0), []
+    for _ in range(3 * SMALL.batch_size):
+        state, proposal = ask(strategy, state)
+        drawn.append(proposal.tokens)
+    assert len(set(drawn)) == len(drawn)
 
 
 def test_metrics_show_what_the_policy_has_learned() -> None:
@@ -491,22 +500,16 @@ def test_it_learns_and_beats_random_search(name: str) -> None:
     """With an equal budget of 600 proposals, in each of five seeds.
 
     The mean of the last 100 rewards is at least 0.15 above that of the first 50, and above random
-    search's (measured: 0.21 to 0.28); the best candidate found is at least 0.04 better than random
-    search's (measured: 0.08 to 0.16) and reaches 92 % of the optimum (measured: 95 % to 100 %).
+    search's (measured: controller 0.25 to 0.32, evolution 0.19 to 0.23); the best candidate found
+    is at least 0.04 better than random search's (0.11 to 0.17, and 0.08 to 0.14) and reaches 90 %
+    of the optimum (97 % to 100 %, and 93 % to 100 %).
     """
     known = Known()
     learner, uniform = STRATEGIES[name]().build(SPACE), STRATEGIES["random"]().build(SPACE)
     for seed in range(5):
         learned = known.rewards(learner, seed=seed, proposals=600)
         random = known.rewards(uniform, seed=seed, proposals=600)
-        print(
-            name,
-            learned[-100:].mean() - learned[:50].mean(),
-            learned[-100:].mean() - random[-100:].mean(),
-            learned.max() - random.max(),
-            learned.max() / known.optimum,
-        )
         assert learned[-100:].mean() > learned[:50].mean() + 0.15
         assert learned[-100:].mean() > random[-100:].mean() + 0.15
         assert learned.max() > random.max() + 0.04
-        assert learned.max() > 0.92 * known.optimum
+        assert learned.max() > 0.9 * known.optimum

@@ -1,0 +1,360 @@
+"""The command line: `actsearch search | resume | top | space | operators`.
+
+Every command ends with one of four exit codes (see `launch.errors`) and prints at most one line on
+stderr when it fails. Imports that cost more than a moment stand inside the commands that need them.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json as json_module
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from rich.console import Console
+
+from .config import Flag, build, flags, read_config
+from .errors import DONE, FAILED, STOPPED, WRONG_REQUEST, RequestError, RunFailedError
+from .presets import DEFAULT, PRESETS
+
+app = App(
+    name="actsearch",
+    help="Search for activation functions (Ramachandran, Zoph, Le, arXiv 1710.05941).",
+    version=lambda: version("actsearch"),
+)
+
+_TITLES = {
+    "space": "Space",
+    "search": "Search",
+    "train": "Child and training",
+    "placement": "Workers and time",
+    "controller": "Strategy: controller",
+    "evolution": "Strategy: evolution",
+    "exhaustive": "Strategy: exhaustive",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs one command and ends the process with its exit code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Runs one command; returns its exit code."""
+    try:
+        code = app(
+            list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except (CycloptsError, RequestError) as error:
+        return _complain(_one_line(str(error)), WRONG_REQUEST)
+    except RunFailedError as error:
+        return _complain(_one_line(str(error)), FAILED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        return _complain("interrupted", STOPPED)
+    return code if isinstance(code, int) else DONE
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"actsearch: {message}", file=sys.stderr)
+    return code
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split())
+
+
+def _with_flags(*sections: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives a command one option for each field of these sections, None where nothing was said."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        groups = {section: Group(_TITLES[section]) for section in sections}
+        added = [
+            inspect.Parameter(
+                flag.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[
+                    flag.type | None, Parameter(help=_help(flag), group=groups[flag.section])
+                ],
+            )
+            for flag in flags().values()
+            if flag.section in sections
+        ]
+        setattr(command, "__signature__", signature.replace(parameters=[*own, *added]))  # noqa: B010  # functions have no such attribute to a type checker
+        command.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
+        return command
+
+    return decorate
+
+
+def _help(flag: Flag) -> str:
+    if flag.default in (None, "") or flag.name == "baselines":
+        return flag.help
+    return f"{flag.help} [{flag.default}]"
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+_SEARCH_SECTIONS = (
+    "space",
+    "search",
+    "train",
+    "placement",
+    "controller",
+    "evolution",
+    "exhaustive",
+)
+
+
+@app.command
+@_with_flags(*_SEARCH_SECTIONS)
+def search(
+    *,
+    run_dir: Path | None = None,
+    preset: str | None = None,
+    config: Path | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    **options: Any,
+) -> int:
+    """Search for activation functions, or go on with a run that asked for the same.
+
+    Parameters
+    ----------
+    run_dir
+        Folder of the run; an existing run goes on if it asked for the same. Without it, a new
+        folder in `runs/`.
+    preset
+        Starting values: quick (the default), cifar10 or paper. `--config` and flags beat them.
+    config
+        A JSON file with values, in the form of a run's config.json. Flags beat it.
+    json
+        Print one JSON document instead of tables.
+    """
+    from spaces.suggest import did_you_mean
+
+    from .run import new_folder, start_or_resume
+
+    name = preset or DEFAULT
+    if name not in PRESETS:
+        near = did_you_mean(name, PRESETS)
+        raise RequestError(f"`preset` must be one of {', '.join(PRESETS)}, got {name!r}{near}")
+    from_file = read_config(config) if config is not None else {}
+    science, placement = build({**PRESETS[name], **from_file, **_given(options)})
+    _check_request(science)
+    folder = run_dir or new_folder(science.train.dataset, science.search.strategy)
+    return _work(start_or_resume(folder, science, placement), json=json)
+
+
+@app.command
+@_with_flags("placement")
+def resume(
+    run: Path,
+    *,
+    operators: str | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    **options: Any,
+) -> int:
+    """Go on with a run exactly where it stopped.
+
+    Parameters
+    ----------
+    run
+        The run's folder.
+    operators
+        Where its own operator set is, FILE.py:NAME or module:NAME; needed if it has one.
+    json
+        Print one JSON document instead of tables.
+    """
+    from dataclasses import asdict
+
+    from .run import read_run_config
+    from .run import resume as reopen
+
+    science, before = read_run_config(run)
+    _, placement = build({**asdict(before), **_given(options)})
+    _check_request(science)
+    return _work(reopen(run, placement, operators), json=json)
+
+
+@app.command
+def top(
+    run: Path,
+    *,
+    limit: int | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    csv: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """Ranked candidates of a run, best first, while it goes on or long after.
+
+    Parameters
+    ----------
+    run
+        The run's folder.
+    limit
+        How many to list; 20 in a table, all in JSON and CSV.
+    json
+        Print one JSON document.
+    csv
+        Print comma-separated values.
+    """
+    from search.journal import Journal, JournalError
+    from search.ranking import rank
+
+    from .run import read_run_config
+    from .tables import as_csv, as_json, as_table
+
+    if limit is not None and limit < 1:
+        raise RequestError(f"`limit` must be ≥ 1, got {limit}")
+    if json and csv:
+        raise RequestError("`json` and `csv` exclude each other")
+    science, _ = read_run_config(run)
+    try:
+        journal = Journal.read(run)
+    except JournalError as error:
+        raise RequestError(str(error)) from None
+    ranked = rank(journal)
+    if json or csv:
+        print(as_json(run, ranked[:limit]) if json else as_csv(ranked[:limit]), end="")
+        if json:
+            print()
+        return DONE
+    shown = ranked[: limit or science.search.listed or 20]
+    rungs = len(science.search.ladder(1))
+    _stdout().print(as_table(shown, title=_title(run, len(ranked)), rungs=rungs))
+    return DONE
+
+
+@app.command
+def space(
+    *,
+    core_units: int = 1,
+    operators: str = "paper",
+    sample: int | None = None,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """What a space holds: its size, and how many candidates are invalid, constant or equal.
+
+    Parameters
+    ----------
+    core_units
+        Core units of a candidate, 1 to 8.
+    operators
+        Operator set: paper, FILE.py:NAME or module:NAME.
+    sample
+        Look at so many candidates drawn uniformly; without it, at all of a space of up to 100,000
+        and at 10,000 of a larger one.
+    json
+        Print one JSON document.
+    """
+    from .inspect_space import census_lines, census_of
+
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    if sample is not None and sample < 1:
+        raise RequestError(f"`sample` must be ≥ 1, got {sample}")
+    found = census_of(operators, core_units, sample)
+    if json:
+        print(json_module.dumps(found))
+    else:
+        for line in census_lines(found):
+            _stdout().print(line, highlight=False, soft_wrap=True)
+    return DONE
+
+
+@app.command
+def operators(
+    operators: str = "paper",
+    *,
+    json: Annotated[bool, Parameter(negative="")] = False,
+) -> int:
+    """List and check an operator set: arity, shape, dtype, element-wise, gradients.
+
+    Parameters
+    ----------
+    operators
+        paper, FILE.py:NAME or module:NAME.
+    json
+        Print one JSON document.
+    """
+    from .inspect_space import operator_records, operator_table
+
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    records = operator_records(operators)
+    if json:
+        print(json_module.dumps({"operators": records}, ensure_ascii=False))
+    else:
+        _stdout().print(operator_table(operators, records))
+    return DONE
+
+
+def _check_request(science: Any) -> None:
+    """Faults that can be told before anything is made on disk."""
+    from trainers.dataset import dataset_spec
+
+    from .inspect_space import checked_operators
+
+    try:
+        dataset_spec(science.train.dataset)
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    if science.space.operators != "paper":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        checked_operators(science.space.operators)
+
+
+def _work(run: Any, *, json: bool) -> int:
+    """Drives a run and shows what came of it."""
+    from search.ranking import rank
+
+    from .driver import drive
+    from .progress import Progress
+    from .summary import as_dict, as_lines, summarise
+    from .tables import as_records, as_table
+
+    errors = Console(stderr=True)
+    errors.print(f"{'resuming' if run.resumed else 'run'} {run.folder}", highlight=False)
+    try:
+        with Progress(None if json else errors) as progress:
+            stopped = drive(run, progress=progress)
+        summary, ranked = summarise(run.journal), rank(run.journal)
+    finally:
+        run.journal.close()
+    if json:
+        document = {"run": str(run.folder), "stopped": stopped, "summary": as_dict(summary)}
+        print(json_module.dumps({**document, "candidates": as_records(ranked)}, ensure_ascii=False))
+    else:
+        out = _stdout()
+        shown = ranked[: run.science.search.listed or 20]
+        rungs = len(run.science.search.ladder(1))
+        out.print(as_table(shown, title=_title(run.folder, len(ranked)), rungs=rungs))
+        for line in as_lines(summary):
+            out.print(line, highlight=False, soft_wrap=True)
+    if stopped:
+        errors.print(
+            f"stopped by {stopped}; go on with: actsearch resume {run.folder}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return STOPPED
+    return DONE
+
+
+def _title(folder: Path, count: int) -> str:
+    return f"{folder}: {count} functions trained"
+
+
+def _stdout() -> Console:
+    """Wide enough for a table where stdout is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)

@@ -1,0 +1,105 @@
+"""Starts Ray on this machine or joins a running cluster, and leaves nothing behind.
+
+A local Ray binds to loopback, has no dashboard and sends no usage statistics; its session lives in
+a private folder of ours, removed at exit and, after a SIGKILL, at the next start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .config import PlacementConfig
+from .errors import RequestError
+
+_PREFIX = "actsearch-ray-"
+_MEBIBYTE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How many workers fit, and whether they share this machine's cores with us."""
+
+    workers: int
+    """Workers to start."""
+    local: bool
+    """Whether Ray was started here, by us."""
+
+
+@contextlib.contextmanager
+def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
+    """A Ray to work with, for as long as the context lasts.
+
+    Args:
+        placement: What workers need and where they are.
+        data_bytes: Size of what will be put into the object store.
+
+    Raises:
+        RequestError: The address does not answer, or not one worker fits.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    folder = None
+    if placement.address:
+        try:
+            ray.init(address=placement.address, **quiet)
+        except (ConnectionError, ValueError, TimeoutError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise RequestError(
+                f"`address`: no Ray cluster answers at {placement.address!r} ({reason})"
+            ) from None
+    else:
+        remove_stale_folders()
+        cores = len(os.sched_getaffinity(0))
+        wanted = cores if placement.workers == "auto" else int(placement.workers)
+        folder = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.getpid()}"
+        folder.mkdir(mode=0o700)
+        ray.init(
+            num_cpus=max(cores, wanted * placement.cpus_per_worker),
+            object_store_memory=max(100 * _MEBIBYTE, data_bytes + 64 * _MEBIBYTE),
+            resources=placement.custom_resources or None,
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(folder),
+            **quiet,
+        )
+    try:
+        yield Room(_workers_that_fit(placement, ray.cluster_resources()), not placement.address)
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _workers_that_fit(placement: PlacementConfig, resources: Mapping[str, float]) -> int:
+    needs = {"CPU": float(placement.cpus_per_worker)}
+    if placement.gpus_per_worker:
+        needs["GPU"] = placement.gpus_per_worker
+    needs |= placement.custom_resources
+    fit = min(int(resources.get(name, 0.0) / need + 1e-9) for name, need in needs.items())
+    wanted = fit if placement.workers == "auto" else int(placement.workers)
+    if fit < 1 or wanted > fit:
+        has = ", ".join(f"{resources.get(name, 0):g} {name}" for name in needs)
+        one = ", ".join(f"{need:g} {name}" for name, need in needs.items())
+        raise RequestError(
+            f"`workers`: {max(wanted, 1)} of them do not fit, {max(fit, 0)} do: each needs {one}, Ray has {has}"
+        )
+    return wanted
+
+
+def remove_stale_folders() -> None:
+    """Removes session folders of drivers that are gone."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        owner = folder.name.removeprefix(_PREFIX)
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,417 @@
+"""What a run is asked to do: frozen dataclasses that are the Python API, the flags and config.json.
+
+Science decides what is found and never changes once a run exists. Placement decides where and how
+long it runs, and may change whenever the run is resumed.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import json
+import textwrap
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from search.controller import ControllerConfig
+from search.evolution import EvolutionConfig
+from search.exhaustive import ExhaustiveConfig
+from search.registry import STRATEGIES
+from spaces import CATALOGUE, known_function
+from spaces.space import MAX_CORE_UNITS
+from spaces.suggest import did_you_mean
+from trainers.config import TrainConfig
+
+from .errors import RequestError
+
+VERSION = 1
+"""Version of config.json."""
+
+EXECUTIONS = ("auto", "traced", "specialised")
+BASELINES = ",".join(known.key for known in CATALOGUE if known.group == "baseline")
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One fidelity of a run."""
+
+    steps: int
+    """Training steps, from scratch and on their own schedule."""
+    replicates: int
+    """Seeds that each candidate is trained with."""
+    promoted: int | None
+    """How many candidates go on to the next rung; None on the last one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpaceConfig:
+    """Which functions may be found."""
+
+    operators: str = "paper"
+    """Operator set: `paper`, `FILE.py:NAME` or `module:NAME`."""
+    core_units: int = 1
+    """Core units of a candidate, 1 to 8."""
+
+    def __post_init__(self) -> None:
+        _whole("core_units", self.core_units, 1, MAX_CORE_UNITS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchConfig:
+    """How they are looked for, and how long."""
+
+    strategy: str = "controller"
+    """Who proposes: exhaustive, random, controller or evolution."""
+    trials: int = 60
+    """Trials to train, baselines not counted; with rungs, trials of the first rung."""
+    replicates: int = 1
+    """Seeds that each candidate is trained with; with rungs, on the last rung."""
+    rungs: str = ""
+    """Successive halving, for example `60:400,300:60,1500:12`: train to 60 steps, 400 go on, …; the
+    last number is how many are listed. Empty: one rung of `--steps`."""
+    baselines: str = BASELINES
+    """Known functions trained beside the candidates: names with commas between, `all` or `none`."""
+    window: int = 8
+    """A proposal may depend on outcomes at least so many proposals older, whatever the number of
+    workers; at least twice their number keeps them busy."""
+    seed: int = 0
+    """Seed of everything: proposals, data split, initial weights, batches."""
+    execution: str = "auto"
+    """How candidates run: traced (one compilation for all), specialised (one each), or auto."""
+
+    def __post_init__(self) -> None:
+        if self.strategy not in STRATEGIES:
+            near = did_you_mean(self.strategy, STRATEGIES)
+            raise ValueError(
+                f"`strategy` must be one of {', '.join(STRATEGIES)}, got {self.strategy!r}{near}"
+            )
+        if self.execution not in EXECUTIONS:
+            raise ValueError(
+                f"`execution` must be one of {', '.join(EXECUTIONS)}, got {self.execution!r}"
+            )
+        _whole("trials", self.trials, 1)
+        _whole("replicates", self.replicates, 1)
+        _whole("window", self.window, 1)
+        _whole("seed", self.seed, 0, 2**31 - 1)
+        _ = self.baseline_keys
+        _ = self.ladder(1)
+
+    @property
+    def baseline_keys(self) -> tuple[str, ...]:
+        """Keys in the catalogue."""
+        if self.baselines in ("", "none"):
+            return ()
+        if self.baselines == "all":
+            return tuple(known.key for known in CATALOGUE)
+        keys = tuple(key.strip() for key in self.baselines.split(","))
+        for key in keys:
+            known_function(key)
+        return keys
+
+    def ladder(self, steps: int) -> tuple[Rung, ...]:
+        """The rungs; `steps` is the budget of a run that has only one."""
+        if not self.rungs:
+            return (Rung(steps, self.replicates, None),)
+        found = []
+        parts = self.rungs.split(",")
+        for number, part in enumerate(parts, start=1):
+            budget, colon, count = part.partition(":")
+            if not (colon and budget.strip().isdecimal() and count.strip().isdecimal()):
+                raise ValueError(
+                    f"`rungs` must be STEPS:COUNT pairs with commas between, as 60:400,1500:12, "
+                    f"got {self.rungs!r}"
+                )
+            last = number == len(parts)
+            found.append(
+                Rung(int(budget), self.replicates if last else 1, None if last else int(count))
+            )
+            if int(budget) < 1 or int(count) < 1:
+                raise ValueError(f"`rungs` must have numbers ≥ 1, got {part!r}")
+        if [r.steps for r in found] != sorted({r.steps for r in found}):
+            raise ValueError(f"`rungs` must have increasing steps, got {self.rungs!r}")
+        return tuple(found)
+
+    @property
+    def listed(self) -> int | None:
+        """How many candidates a table of the run lists; None: as many as the table likes."""
+        return int(self.rungs.rpartition(":")[2]) if self.rungs else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacementConfig:
+    """Where a run works and how long; may differ at every resume."""
+
+    workers: str = "auto"
+    """Children trained at a time: a number, or auto (as many as the machines hold)."""
+    cpus_per_worker: int = 1
+    """Cores of a worker, which is pinned to them on this machine."""
+    gpus_per_worker: float = 0.0
+    """GPUs of a worker; a fraction shares one."""
+    resources: str = ""
+    """Other Ray resources of a worker as JSON, for example {"TPU": 4}."""
+    address: str = ""
+    """A running Ray cluster: auto, HOST:PORT or ray://…; empty starts Ray on this machine."""
+    data_dir: str = ""
+    """Folder with the data set's official files; empty downloads them once."""
+    time_limit: str = ""
+    """Stop after this long, to be resumed: seconds, or with a unit, as 90m or 8h."""
+    grace: float = 30.0
+    """Seconds that trials under way may still take after Ctrl-C."""
+
+    def __post_init__(self) -> None:
+        if self.workers != "auto" and not (self.workers.isdecimal() and int(self.workers) >= 1):
+            raise ValueError(f"`workers` must be auto or a number ≥ 1, got {self.workers!r}")
+        _whole("cpus_per_worker", self.cpus_per_worker, 1)
+        if not 0 <= self.gpus_per_worker < float("inf"):
+            raise ValueError(f"`gpus_per_worker` must be ≥ 0, got {self.gpus_per_worker}")
+        if self.gpus_per_worker > 1 and self.gpus_per_worker != int(self.gpus_per_worker):
+            raise ValueError(
+                f"`gpus_per_worker` must be a whole number above 1, got {self.gpus_per_worker}"
+            )
+        if not 0 <= self.grace < float("inf"):
+            raise ValueError(f"`grace` must be ≥ 0 seconds, got {self.grace}")
+        _ = self.custom_resources
+        _ = self.time_limit_s
+
+    @property
+    def custom_resources(self) -> dict[str, float]:
+        """`resources` as a mapping."""
+        if not self.resources:
+            return {}
+        try:
+            found = json.loads(self.resources)
+        except json.JSONDecodeError:
+            found = None
+        if not isinstance(found, dict) or not all(
+            isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in found.values()
+        ):
+            raise ValueError(
+                f'`resources` must be a JSON object of positive numbers, as {{"TPU": 4}}, '
+                f"got {self.resources!r}"
+            )
+        return {str(key): float(value) for key, value in found.items()}
+
+    @property
+    def time_limit_s(self) -> float | None:
+        """`time_limit` in seconds."""
+        if not self.time_limit:
+            return None
+        units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+        text, unit = self.time_limit, 1
+        if text[-1:] in units:
+            text, unit = text[:-1], units[text[-1]]
+        try:
+            seconds = float(text) * unit
+        except ValueError:
+            seconds = -1.0
+        if not 0 < seconds < float("inf"):
+            raise ValueError(
+                f"`time_limit` must be seconds, or a number with s, m, h or d, as 90m, "
+                f"got {self.time_limit!r}"
+            )
+        return seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Science:
+    """Everything that decides what a run finds."""
+
+    space: SpaceConfig = field(default_factory=SpaceConfig)
+    """Which functions may be found."""
+    search: SearchConfig = field(default_factory=SearchConfig)
+    """How they are looked for."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+    """The child that judges them."""
+    controller: ControllerConfig = field(default_factory=ControllerConfig)
+    """Options of `--strategy controller`."""
+    evolution: EvolutionConfig = field(default_factory=EvolutionConfig)
+    """Options of `--strategy evolution`."""
+    exhaustive: ExhaustiveConfig = field(default_factory=ExhaustiveConfig)
+    """Options of `--strategy exhaustive`."""
+
+    def strategy_config(self) -> Any:
+        """The options of the strategy that the run uses."""
+        return getattr(self, self.search.strategy, None) or STRATEGIES[self.search.strategy]()
+
+
+SECTIONS: Mapping[str, type] = {
+    "space": SpaceConfig,
+    "search": SearchConfig,
+    "train": TrainConfig,
+    "controller": ControllerConfig,
+    "evolution": EvolutionConfig,
+    "exhaustive": ExhaustiveConfig,
+    "placement": PlacementConfig,
+}
+"""Sections of config.json, and groups of flags."""
+
+_PREFIXED = ("controller", "evolution", "exhaustive")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One option of the command line, which is one field of one section."""
+
+    name: str
+    """As a Python name: `batch_size` for `--batch-size`."""
+    section: str
+    """Where it stands in config.json."""
+    field: str
+    """Its name there."""
+    type: Any
+    """Its type, None aside."""
+    default: Any
+    """Its value when nobody says otherwise."""
+    help: str
+    """What it means: the field's docstring."""
+
+
+@functools.cache
+def flags() -> Mapping[str, Flag]:
+    """All options by name."""
+    found = {}
+    for section, kind in SECTIONS.items():
+        hints, documentation = typing.get_type_hints(kind), _field_docstrings(kind)
+        for entry in dataclasses.fields(kind):
+            name = f"{section}_{entry.name}" if section in _PREFIXED else entry.name
+            found[name] = Flag(
+                name,
+                section,
+                entry.name,
+                hints[entry.name],
+                entry.default,
+                documentation.get(entry.name, ""),
+            )
+    return found
+
+
+def build(values: Mapping[str, Any]) -> tuple[Science, PlacementConfig]:
+    """Makes the configuration from values by flag name; what is missing has its default.
+
+    Raises:
+        RequestError: A value is out of its range.
+    """
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for name, value in values.items():
+        flag = flags()[name]
+        sections[flag.section][flag.field] = value
+    try:
+        built = {section: SECTIONS[section](**given) for section, given in sections.items()}
+        placement = built.pop("placement")
+        science = Science(**built)
+    except (ValueError, TypeError) as error:
+        raise RequestError(_as_flag(str(error))) from None
+    return science, placement
+
+
+def to_json(science: Science, placement: PlacementConfig) -> dict[str, Any]:
+    """The content of config.json."""
+    return {
+        "version": VERSION,
+        **dataclasses.asdict(science),
+        "placement": dataclasses.asdict(placement),
+    }
+
+
+def values_from_json(document: Any, origin: str) -> dict[str, Any]:
+    """Values by flag name from the content of a config.json; unknown entries are refused.
+
+    Raises:
+        RequestError: It is no such document, or of another version.
+    """
+    if not isinstance(document, dict):
+        raise RequestError(f"{origin} must hold a JSON object of sections {', '.join(SECTIONS)}")
+    values = {}
+    for section, entries in document.items():
+        if section == "version":
+            if entries != VERSION:
+                raise RequestError(
+                    f"{origin} has version {entries!r}, this actsearch reads {VERSION}"
+                )
+            continue
+        if section not in SECTIONS or not isinstance(entries, dict):
+            near = did_you_mean(section, SECTIONS) or f"; sections are {', '.join(SECTIONS)}"
+            raise RequestError(f"{origin}: unknown section `{section}`{near}")
+        for name, value in entries.items():
+            flag = next(
+                (f for f in flags().values() if f.section == section and f.field == name), None
+            )
+            if flag is None:
+                known = [f.field for f in flags().values() if f.section == section]
+                raise RequestError(
+                    f"{origin}: unknown entry `{section}.{name}`{did_you_mean(name, known)}"
+                )
+            values[flag.name] = _typed(value, flag, f"{origin}: `{section}.{name}`")
+    return values
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Values by flag name from a configuration file.
+
+    Raises:
+        RequestError: It cannot be read.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise RequestError(f"{path} is no JSON: {str(error).splitlines()[0]}") from None
+    return values_from_json(document, str(path))
+
+
+def differences(ours: Science, theirs: Science) -> Iterator[str]:
+    """One line for each field in which two searches differ: "`steps` is 400 there, 300 here"."""
+    for flag in flags().values():
+        if flag.section == "placement":
+            continue
+        here = getattr(getattr(ours, flag.section), flag.field)
+        there = getattr(getattr(theirs, flag.section), flag.field)
+        if here != there:
+            yield f"`{flag.name}` is {there!r} there, {here!r} here"
+
+
+def _typed(value: Any, flag: Flag, where: str) -> Any:
+    kinds = typing.get_args(flag.type) or (flag.type,)
+    if value is None and type(None) in kinds:
+        return None
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if any(kind is type(value) for kind in kinds):
+        return value
+    names = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
+    raise RequestError(f"{where} must be {names}, got {value!r}")
+
+
+def _whole(name: str, value: Any, least: int, most: int | None = None) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"`{name}` must be a whole number, got {value!r}")
+    if value < least or (most is not None and value > most):
+        allowed = f"≥ {least}" if most is None else f"{least} to {most}"
+        raise ValueError(f"`{name}` must be {allowed}, got {value}")
+
+
+def _as_flag(message: str) -> str:
+    """The first line of a message, as it names fields; flags are the same names with dashes."""
+    return message.splitlines()[0] if message else "the request is wrong"
+
+
+def _field_docstrings(kind: type) -> dict[str, str]:
+    """The string under each field of a dataclass, on one line."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for entry, following in zip(tree.body, tree.body[1:], strict=False):
+        if (
+            isinstance(entry, ast.AnnAssign)
+            and isinstance(entry.target, ast.Name)
+            and isinstance(following, ast.Expr)
+            and isinstance(following.value, ast.Constant)
+        ):
+            found[entry.target.id] = " ".join(str(following.value.value).split())
+    return found

@@ -1,0 +1,51 @@
+"""Chooses the form in which candidates run, for `--execution auto`.
+
+The choice is made once per run, from its configuration alone, so that it is the same on every
+machine and at every resume: a form that depended on a stopwatch would make histories differ.
+
+A specialised candidate costs a compilation and saves a part of every step. Both are estimated from
+the work in the child: seconds saved per step grow with the elements that pass activations, seconds
+of compilation with the number of activation layers. The constants are measured by
+`docs/performance.md`'s commands on two cores.
+"""
+
+from __future__ import annotations
+
+from trainers.config import TrainConfig, resnet_blocks
+
+SAVED_NS_PER_ELEMENT = {1: 1.0, 2: 5.0, 3: 10.0}
+"""Nanoseconds per activation element and step that specialising saves, by core units."""
+
+COMPILE_S = 0.8
+COMPILE_S_PER_LAYER = 0.13
+"""Seconds to compile a specialised training step and its evaluation."""
+
+
+def choose_execution(
+    asked: str, train: TrainConfig, *, core_units: int, image_size: int
+) -> tuple[str, str]:
+    """The form of execution and the reason for it.
+
+    Args:
+        asked: `auto`, `traced` or `specialised`.
+        train: The child and its budget.
+        core_units: Of the space.
+        image_size: Pixels a side.
+    """
+    if asked != "auto":
+        return asked, "asked for"
+    blocks = resnet_blocks(train.child)
+    layers = 6 * blocks + 1
+    sides = (image_size, -(-image_size // 2), -(-image_size // 4))
+    elements = sum(
+        side * side * train.width * 2**stage * (2 * blocks + (stage == 0))
+        for stage, side in enumerate(sides)
+    )
+    per_element = SAVED_NS_PER_ELEMENT.get(core_units, 5.0 * (core_units - 1))
+    saved = train.steps * train.batch_size * elements * per_element * 1e-9
+    cost = COMPILE_S + COMPILE_S_PER_LAYER * layers
+    chosen = "specialised" if saved > cost else "traced"
+    return chosen, (
+        f"over {train.steps} steps a compilation of its own is estimated to save a candidate "
+        f"{saved:.1f} s and to cost {cost:.1f} s"
+    )

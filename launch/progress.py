@@ -1,0 +1,125 @@
+"""Live progress of a run: a bar where there is a terminal, a line now and then where there is none."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+from rich.progress import Progress as Bar
+
+from search.outcome import Outcome, Trial
+
+if TYPE_CHECKING:
+    from search.planner import Planner
+
+    from .pool import Pool
+
+LINE_EVERY_S = 15.0
+"""Seconds between two lines where there is no terminal."""
+
+
+class Progress:
+    """What a person sees on stderr while a run goes on.
+
+    Args:
+        console: Where to draw; None draws nothing.
+    """
+
+    def __init__(self, console: Console | None) -> None:
+        self._console = console
+        self._bar: Bar | None = None
+        self._task = None
+        self._best: tuple[float, str] | None = None
+        self._here = 0
+        self._failures = 0
+        self._began = time.monotonic()
+        self._last_line = 0.0
+        self._planner: Planner | None = None
+        self._pool: Pool | None = None
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def say(self, what: str) -> None:
+        """Names a stage of the start."""
+        if self._console is not None:
+            self._console.print(f"[dim]{escape(what)} …[/]", highlight=False)
+
+    def begin(self, planner: Planner, pool: Pool) -> None:
+        """From here on trials are counted."""
+        self._planner, self._pool = planner, pool
+        self._began = time.monotonic()
+        if self._console is not None and self._console.is_terminal:
+            self._bar = Bar(
+                SpinnerColumn(),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[rate]}"),
+                TextColumn("{task.description}"),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._bar.add_task("starting workers", total=planner.expected, rate="")
+            self._bar.start()
+        else:
+            self.say(f"starting {pool.count} workers")
+
+    def show(self, trial: Trial, outcome: Outcome) -> None:
+        """Counts a trial."""
+        assert self._planner is not None
+        self._here += 1
+        self._failures += outcome.status != "ok"
+        if outcome.reward is not None and (self._best is None or outcome.reward > self._best[0]):
+            self._best = (outcome.reward, self._planner.formula(trial.candidate))
+
+    def refresh(self, stopping: str) -> None:
+        """Draws what there is to draw now."""
+        if self._console is None or self._planner is None:
+            return
+        status = self._status(stopping)
+        done, expected = self._planner.done, self._planner.expected
+        if self._bar is not None and self._task is not None:
+            self._bar.update(
+                self._task, completed=done, total=expected, description=status, rate=self._rate()
+            )
+        elif self._here and time.monotonic() - self._last_line > LINE_EVERY_S:
+            self._last_line = time.monotonic()
+            self._console.print(
+                f"{done}/{expected}  {self._rate()}  {status}", highlight=False, soft_wrap=True
+            )
+
+    def _rate(self) -> str:
+        elapsed = time.monotonic() - self._began
+        if not self._here or self._planner is None:
+            return ""
+        per_hour = 3600 * self._here / elapsed
+        left = (self._planner.expected - self._planner.done) / per_hour * 3600
+        return f"{per_hour:,.0f} trials/h, {_duration(left)} left"
+
+    def _status(self, stopping: str) -> str:
+        if stopping:
+            under_way = len(self._pool.training) if self._pool else 0
+            return f"stopping ({stopping}): {under_way} trials under way; once more stops now"
+        if self._best is None:
+            return "starting workers" if not self._here else f"{self._failures} without reward"
+        text = f"best {self._best[0]:.2%}  {escape(self._best[1])}"
+        return text + (f"  ({self._failures} without reward)" if self._failures else "")
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(max(seconds, 0.0)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

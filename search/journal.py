@@ -1,0 +1,399 @@
+"""The journal of a run: one SQLite file, written by one driver.
+
+What is committed is on disk: write-ahead log with `synchronous=FULL`, 0.2 ms a commit. Proposals
+are committed before their trials are dispatched, each outcome before the next dispatch, and the
+strategy's state together with the proposals that it made. Candidates carry their formula and their
+sampled curve, so that looking at a run never evaluates anybody's operators. Nothing in the file is
+ever executed or unpickled.
+
+Letters: `N` grid points of a sampled curve.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .outcome import Outcome, Trial
+
+SCHEMA_VERSION = 1
+"""Version of the tables below; a journal of another version is refused."""
+
+FILE_NAME = "journal.sqlite"
+LOCK_NAME = "lock"
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE candidates (
+    id INTEGER PRIMARY KEY,
+    expression TEXT NOT NULL UNIQUE,   -- canonical text
+    formula TEXT NOT NULL,
+    latex TEXT NOT NULL,
+    name TEXT,                         -- title of the known function that it equals
+    verdict TEXT NOT NULL,             -- ok | invalid | constant
+    reason TEXT NOT NULL,
+    equal_to INTEGER REFERENCES candidates (id),   -- the earlier candidate of equal values
+    fingerprint BLOB,                  -- float64 [N], where equal_to is null and the verdict ok
+    curve BLOB                         -- float32 [2, N]: f and f' at the initial values, likewise
+);
+CREATE TABLE proposals (
+    t INTEGER PRIMARY KEY,
+    candidate INTEGER NOT NULL REFERENCES candidates (id),
+    tokens TEXT NOT NULL,
+    details TEXT NOT NULL
+);
+CREATE TABLE trials (
+    id INTEGER PRIMARY KEY,
+    candidate INTEGER NOT NULL REFERENCES candidates (id),
+    replicate INTEGER NOT NULL,
+    rung INTEGER NOT NULL,
+    baseline INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,           -- workers that died during it
+    UNIQUE (candidate, replicate, rung)
+);
+CREATE TABLE outcomes (
+    trial INTEGER PRIMARY KEY REFERENCES trials (id),
+    status TEXT NOT NULL,
+    reward REAL,
+    loss REAL,
+    seconds REAL NOT NULL,
+    details TEXT NOT NULL,
+    finished REAL NOT NULL                         -- Unix time
+);
+CREATE TABLE snapshots (t INTEGER PRIMARY KEY, state BLOB NOT NULL, metrics TEXT NOT NULL);
+CREATE TABLE sittings (                            -- one row for each time a driver worked on the run
+    id INTEGER PRIMARY KEY,
+    started REAL NOT NULL,
+    seconds REAL NOT NULL DEFAULT 0,
+    details TEXT NOT NULL
+);
+"""
+
+
+class JournalError(ValueError):
+    """The journal cannot be used; the message is one line that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRow:
+    """A candidate as the journal keeps it."""
+
+    id: int
+    expression: str
+    formula: str
+    latex: str
+    name: str | None
+    verdict: str
+    reason: str
+    equal_to: int | None
+    fingerprint: np.ndarray | None
+    curve: np.ndarray | None
+
+    @property
+    def root(self) -> int:
+        """The candidate whose trials are this one's too."""
+        return self.id if self.equal_to is None else self.equal_to
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalRow:
+    """A proposal as the journal keeps it."""
+
+    t: int
+    candidate: int
+    tokens: tuple[int, ...]
+    details: Mapping[str, Any]
+
+
+class Journal:
+    """A run's journal, opened for writing by its only driver, or for reading.
+
+    Use `Journal.create`, `Journal.open` and `Journal.read`.
+    """
+
+    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: int | None) -> None:
+        self.folder = folder
+        self._db = connection
+        self._lock = lock
+
+    @classmethod
+    def create(cls, folder: Path, meta: Mapping[str, str]) -> Journal:
+        """Makes the journal of a new run.
+
+        Args:
+            folder: The run's folder; it exists.
+            meta: What is written once and never changes, for example the hash of the science.
+        """
+        lock = _lock(folder)
+        path = folder / FILE_NAME
+        if path.exists():
+            os.close(lock)
+            raise JournalError(f"{path} exists already")
+        journal = cls(folder, _connect(path), lock)
+        with journal.transaction():
+            for statement in _SCHEMA.split(";\n"):
+                if statement.strip():
+                    journal._db.execute(statement)
+            rows = {"schema_version": str(SCHEMA_VERSION), "created": repr(time.time()), **meta}
+            journal._db.executemany("INSERT INTO meta VALUES (?, ?)", rows.items())
+        return journal
+
+    @classmethod
+    def open(cls, folder: Path) -> Journal:
+        """Opens an existing journal for writing.
+
+        Raises:
+            JournalError: It is missing, damaged, of another version, or another driver has it.
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            raise JournalError(f"{folder} holds no {FILE_NAME}: it is no run")
+        lock = _lock(folder)
+        try:
+            journal = cls(folder, _connect(path), lock)
+            journal._check()
+        except BaseException:
+            os.close(lock)
+            raise
+        return journal
+
+    @classmethod
+    def read(cls, folder: Path) -> Journal:
+        """Opens a journal for looking at it: a finished one, a live one, a read-only copy.
+
+        Raises:
+            JournalError: It is missing, damaged or of another version.
+        """
+        path = folder / FILE_NAME
+        if not path.is_file():
+            raise JournalError(f"{folder} holds no {FILE_NAME}: it is no run")
+        uri = path.resolve().as_uri()
+        problem: Exception | None = None
+        for mode in ("mode=ro", "mode=ro&immutable=1"):
+            try:
+                connection = sqlite3.connect(f"{uri}?{mode}", uri=True, isolation_level=None)
+                journal = cls(folder, connection, None)
+                journal._check()
+            except (sqlite3.Error, JournalError) as error:
+                problem = error
+                continue
+            return journal
+        if isinstance(problem, JournalError):
+            raise problem
+        raise JournalError(f"{path} cannot be read: {problem}")
+
+    def _check(self) -> None:
+        path = self.folder / FILE_NAME
+        try:
+            version = self.meta("schema_version")
+        except sqlite3.DatabaseError as error:
+            raise JournalError(f"{path} is damaged or no journal: {error}") from None
+        if version != str(SCHEMA_VERSION):
+            raise JournalError(
+                f"{path} has schema version {version}, this actsearch reads {SCHEMA_VERSION}"
+            )
+
+    def close(self) -> None:
+        """Folds the write-ahead log into the file and lets go of the lock."""
+        if self._lock is not None:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._db.close()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Everything inside is committed together, or not at all."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    # Writing: inside a transaction of the caller's.
+
+    def add_candidate(self, row: CandidateRow) -> None:
+        """Adds a candidate; its `id` is new."""
+        self._db.execute(
+            "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                row.id,
+                row.expression,
+                row.formula,
+                row.latex,
+                row.name,
+                row.verdict,
+                row.reason,
+                row.equal_to,
+                None if row.fingerprint is None else row.fingerprint.astype("<f8").tobytes(),
+                None if row.curve is None else row.curve.astype("<f4").tobytes(),
+            ),
+        )
+
+    def add_proposal(self, row: ProposalRow) -> None:
+        """Adds a proposal; its `t` follows the last one."""
+        self._db.execute(
+            "INSERT INTO proposals VALUES (?, ?, ?, ?)",
+            (row.t, row.candidate, _json(list(row.tokens)), _json(dict(row.details))),
+        )
+
+    def add_trial(self, trial: Trial) -> None:
+        """Adds a trial that is to be dispatched."""
+        self._db.execute(
+            "INSERT INTO trials (id, candidate, replicate, rung, baseline) VALUES (?, ?, ?, ?, ?)",
+            (trial.id, trial.candidate, trial.replicate, trial.rung, trial.baseline),
+        )
+
+    def add_outcome(self, trial: int, outcome: Outcome) -> None:
+        """Adds what came of a trial; a second outcome of one trial is refused."""
+        self._db.execute(
+            "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                trial,
+                outcome.status,
+                outcome.reward,
+                outcome.loss,
+                outcome.seconds,
+                _json(dict(outcome.details)),
+                time.time(),
+            ),
+        )
+
+    def add_attempt(self, trial: int) -> int:
+        """Counts a worker that died during a trial; returns how many there were."""
+        self._db.execute("UPDATE trials SET attempts = attempts + 1 WHERE id = ?", (trial,))
+        return int(
+            self._db.execute("SELECT attempts FROM trials WHERE id = ?", (trial,)).fetchone()[0]
+        )
+
+    def put_snapshot(self, t: int, state: bytes, metrics: Mapping[str, Any]) -> None:
+        """Keeps the strategy's state as it is before proposal `t`, and drops older states."""
+        self._db.execute("UPDATE snapshots SET state = x'' WHERE t < ? AND state != x''", (t,))
+        self._db.execute(
+            "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", (t, state, _json(dict(metrics)))
+        )
+
+    def put_meta(self, key: str, value: str) -> None:
+        """Sets one entry of the run's facts."""
+        self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def begin_sitting(self, details: Mapping[str, Any]) -> int:
+        """Notes that a driver begins to work on the run; returns the sitting's number."""
+        cursor = self._db.execute(
+            "INSERT INTO sittings (started, details) VALUES (?, ?)",
+            (time.time(), _json(dict(details))),
+        )
+        return int(cursor.lastrowid or 0)
+
+    def update_sitting(self, sitting: int, seconds: float, details: Mapping[str, Any]) -> None:
+        """Notes how long the driver has worked and what it has counted so far."""
+        self._db.execute(
+            "UPDATE sittings SET seconds = ?, details = ? WHERE id = ?",
+            (seconds, _json(dict(details)), sitting),
+        )
+
+    # Reading.
+
+    def meta(self, key: str) -> str | None:
+        """One entry of the run's facts, or None."""
+        row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def candidates(self) -> Iterator[CandidateRow]:
+        """All candidates in the order in which they were met."""
+        for row in self._db.execute("SELECT * FROM candidates ORDER BY id"):
+            number, expression, formula, latex, name, verdict, reason, equal_to, print_, curve = row
+            yield CandidateRow(
+                id=number,
+                expression=expression,
+                formula=formula,
+                latex=latex,
+                name=name,
+                verdict=verdict,
+                reason=reason,
+                equal_to=equal_to,
+                fingerprint=None if print_ is None else np.frombuffer(print_, "<f8"),
+                curve=None if curve is None else np.frombuffer(curve, "<f4").reshape(2, -1),
+            )
+
+    def proposals(self, since: int = 0) -> Iterator[ProposalRow]:
+        """Proposals from number `since` on, in order."""
+        query = "SELECT t, candidate, tokens, details FROM proposals WHERE t >= ? ORDER BY t"
+        for t, candidate, tokens, details in self._db.execute(query, (since,)):
+            yield ProposalRow(t, candidate, tuple(json.loads(tokens)), json.loads(details))
+
+    def trials(self) -> Iterator[tuple[Trial, Outcome | None]]:
+        """All trials in the order in which they were planned, with their outcomes if there are."""
+        query = """
+            SELECT t.id, t.candidate, c.expression, t.replicate, t.rung, t.baseline,
+                   o.status, o.reward, o.loss, o.seconds, o.details
+            FROM trials t JOIN candidates c ON c.id = t.candidate
+            LEFT JOIN outcomes o ON o.trial = t.id ORDER BY t.id
+        """
+        for row in self._db.execute(query):
+            trial = Trial(*row[:5], baseline=bool(row[5]))
+            outcome = None
+            if row[6] is not None:
+                outcome = Outcome(row[6], row[7], row[8], row[9], json.loads(row[10]))
+            yield trial, outcome
+
+    def snapshot(self) -> tuple[int, bytes] | None:
+        """The latest kept state of the strategy and the proposal it stands before."""
+        row = self._db.execute("SELECT t, state FROM snapshots ORDER BY t DESC LIMIT 1").fetchone()
+        return None if row is None else (int(row[0]), bytes(row[1]))
+
+    def metrics(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """What the strategy told of itself, by the proposal it stood before."""
+        for t, metrics in self._db.execute("SELECT t, metrics FROM snapshots ORDER BY t"):
+            yield int(t), json.loads(metrics)
+
+    def sittings(self) -> list[tuple[float, dict[str, Any]]]:
+        """Seconds and details of each time a driver worked on the run."""
+        query = "SELECT seconds, details FROM sittings ORDER BY id"
+        return [(float(s), json.loads(details)) for s, details in self._db.execute(query)]
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+    except sqlite3.Error as error:
+        raise JournalError(f"{path} cannot be opened for writing: {error}") from None
+    return connection
+
+
+def _lock(folder: Path) -> int:
+    """Takes the run's lock for as long as the process lives, however it ends."""
+    path = folder / LOCK_NAME
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise JournalError(f"{path} cannot be written: {error.strerror}") from None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        raise JournalError(f"another driver is working on {folder}") from None
+    except OSError as error:
+        os.close(handle)
+        raise JournalError(f"{path} cannot be locked: {error.strerror}") from None
+    return handle
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), allow_nan=True)
