@@ -144,6 +144,7 @@ def search(
     """
     from spaces.suggest import did_you_mean
 
+    from .driver import load_data
     from .run import new_folder, start_or_resume
 
     name = preset or DEFAULT
@@ -153,8 +154,9 @@ def search(
     from_file = read_config(config) if config is not None else {}
     science, placement = build({**PRESETS[name], **from_file, **_given(options)})
     _check_request(science)
+    data = load_data(science, placement)
     folder = run_dir or new_folder(science.train.dataset, science.search.strategy)
-    return _work(start_or_resume(folder, science, placement), json=json)
+    return _work(start_or_resume(folder, science, placement), data, json=json)
 
 
 @app.command
@@ -179,13 +181,15 @@ def resume(
     """
     from dataclasses import asdict
 
+    from .driver import load_data
     from .run import read_run_config
     from .run import resume as reopen
 
     science, before = read_run_config(run)
     _, placement = build({**asdict(before), **_given(options)})
     _check_request(science)
-    return _work(reopen(run, placement, operators), json=json)
+    data = load_data(science, placement)
+    return _work(reopen(run, placement, operators), data, json=json)
 
 
 @app.command
@@ -313,7 +317,7 @@ def _check_request(science: Any) -> None:
         checked_operators(science.space.operators)
 
 
-def _work(run: Any, *, json: bool) -> int:
+def _work(run: Any, data: Any, *, json: bool) -> int:
     """Drives a run and shows what came of it."""
     from search.ranking import rank
 
@@ -326,7 +330,7 @@ def _work(run: Any, *, json: bool) -> int:
     errors.print(f"{'resuming' if run.resumed else 'run'} {run.folder}", highlight=False)
     try:
         with Progress(None if json else errors) as progress:
-            stopped = drive(run, progress=progress)
+            stopped = drive(run, data, progress=progress)
         summary, ranked = summarise(run.journal), rank(run.journal)
     finally:
         run.journal.close()

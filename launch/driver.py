@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from search.journal import Journal
 from search.outcome import Outcome
-from search.planner import Plan, Planner
 from spaces import SearchSpace, known_function
 
 from .cluster import Room, cluster
-from .config import Rung
+from .config import PlacementConfig, Rung, Science
 from .errors import RequestError
 from .execution import choose_execution
 from .pool import Answer, Pool, core_sets
@@ -26,6 +25,7 @@ from .run import Run
 from .worker import Assignment, operator_table
 
 if TYPE_CHECKING:
+    from search.planner import Planner
     from trainers.dataset import Dataset
 
 ATTEMPTS = 3
@@ -128,14 +128,19 @@ class Stop:
                 signal.signal(number, handler)
 
 
-def drive(run: Run, *, progress: Progress) -> str:
+def drive(run: Run, data: Dataset, *, progress: Progress) -> str:
     """Works on a run until it is finished or has to stop.
+
+    Args:
+        run: The run.
+        data: Its images, from `load_data`.
+        progress: Who is told how it goes.
 
     Returns:
         Why it stopped early; empty if the run is finished.
 
     Raises:
-        RequestError: The data, the operators or the workers cannot be had.
+        RequestError: The data are others than before, or the workers cannot be had.
         RunFailedError: Workers cannot be set up or kept alive.
     """
     if run.journal.meta("finished") is not None:
@@ -143,8 +148,7 @@ def drive(run: Run, *, progress: Progress) -> str:
     os.environ["JAX_PLATFORMS"] = "cpu"
     stop = Stop(time_limit_s=run.placement.time_limit_s, grace_s=run.placement.grace)
     with stop.listening():
-        progress.say("reading data")
-        data = _load(run)
+        _check_same_data(run, data)
         progress.say("starting Ray")
         size = sum(a.nbytes for s in (data.train, data.valid) for a in (s.images, s.labels))
         with cluster(run.placement, data_bytes=size) as room:
@@ -215,6 +219,8 @@ def outcome_of(result: Mapping[str, Any]) -> Outcome:
 
 def make_planner(run: Run, assignment: Assignment, *, chance: float) -> Planner:
     """The planner of a run, with everything that its journal has."""
+    from search.planner import Plan, Planner
+
     science = run.science
     operators = assignment.operators.load()
     space = SearchSpace(operators, science.space.core_units)
@@ -233,35 +239,43 @@ def make_planner(run: Run, assignment: Assignment, *, chance: float) -> Planner:
     return Planner(plan, space, table, strategy, baselines, run.journal)
 
 
-def _load(run: Run) -> Dataset:
+def load_data(science: Science, placement: PlacementConfig) -> Dataset:
+    """The images that children are trained and judged on.
+
+    Raises:
+        RequestError: They cannot be had, or are fewer than a batch.
+    """
     from trainers.dataset import load_dataset
 
-    train = run.science.train
+    train = science.train
     try:
         data = load_dataset(
             train.dataset,
-            data_dir=Path(run.placement.data_dir) if run.placement.data_dir else None,
+            data_dir=Path(placement.data_dir) if placement.data_dir else None,
             image_size=train.image_size,
             valid_size=train.valid_size,
-            seed=run.science.search.seed,
+            seed=science.search.seed,
         )
     except ValueError as error:
         raise RequestError(str(error)) from None
-    known = run.journal.meta("data_sha256")
-    if known is None:
-        with run.journal.transaction():
-            run.journal.put_meta("data_sha256", data.digest)
-    elif known != data.digest:
-        raise RequestError(
-            f"`data_dir`: the images of {train.dataset} are not those that {run.folder} was made with "
-            f"(SHA-256 {data.digest[:12]}…, there {known[:12]}…)"
-        )
     if train.batch_size > len(data.train.labels):
         raise RequestError(
             f"`batch_size` must be ≤ {len(data.train.labels)}, the number of training images of "
             f"{train.dataset}, got {train.batch_size}"
         )
     return data
+
+
+def _check_same_data(run: Run, data: Dataset) -> None:
+    known = run.journal.meta("data_sha256")
+    if known is None:
+        with run.journal.transaction():
+            run.journal.put_meta("data_sha256", data.digest)
+    elif known != data.digest:
+        raise RequestError(
+            f"`data_dir`: the images of {data.name} are not those that {run.folder} was made with "
+            f"(SHA-256 {data.digest[:12]}…, there {known[:12]}…)"
+        )
 
 
 def _assignment(run: Run, data: Dataset) -> tuple[Assignment, str]:

@@ -108,6 +108,8 @@ class Pool:
             RunFailedError: Workers cannot be set up.
         """
         busy = {seat.reference: seat for seat in self._seats if seat.reference is not None}
+        if not busy:
+            return
         ready, _ = self._ray.wait(list(busy), num_returns=1, timeout=timeout_s)
         if ready:
             ready, _ = self._ray.wait(list(busy), num_returns=len(busy), timeout=0)

@@ -23,6 +23,7 @@ from spaces import (
     latex,
     run_preflight,
 )
+from spaces.naming import with_known_functions
 
 from .journal import CandidateRow
 
@@ -37,8 +38,8 @@ class Examiner:
 
     def __init__(self, operators: OperatorSet, table: OperatorTable) -> None:
         self._operators = operators
-        self._prober = Prober(table, batch=1)
-        self._names = KnownNames()
+        self._prober = Prober(with_known_functions(table), batch=1)
+        self._names = KnownNames(self._prober)
         self._index = FingerprintIndex()
         self._by_text: dict[str, CandidateRow] = {}
         self._by_id: dict[int, CandidateRow] = {}

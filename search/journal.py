@@ -179,7 +179,9 @@ class Journal:
             raise JournalError(f"{folder} holds no {FILE_NAME}: it is no run")
         uri = path.resolve().as_uri()
         problem: Exception | None = None
-        for mode in ("mode=ro", "mode=ro&immutable=1"):
+        modes = ("mode=ro", "mode=ro&immutable=1")
+        quiescent = not path.with_name(FILE_NAME + "-wal").exists()
+        for mode in reversed(modes) if quiescent else modes:
             try:
                 connection = sqlite3.connect(f"{uri}?{mode}", uri=True, isolation_level=None)
                 journal = cls(folder, connection, None)

@@ -168,9 +168,9 @@ class Planner:
 
     def _advance(self) -> bool:
         """Makes more trials, if the order of things allows it now."""
-        if self.proposing:
-            return self._propose()
-        if self._open == 0 and self._rung < len(self.plan.promoted):
+        if self.proposing and self._propose():
+            return True
+        if not self.proposing and self._open == 0 and self._rung < len(self.plan.promoted):
             return self._promote()
         return False
 

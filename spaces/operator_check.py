@@ -29,21 +29,26 @@ def check_operators(operators: OperatorSet) -> list[str]:
 
 def check_operator(operator: Operator) -> str | None:
     """The first fault of one operator as a line, or None."""
-    points = grid().astype(np.float32)
-    x = jnp.asarray(points.reshape(-1, CHANNELS))
-    inputs = (x, x[::-1])[: operator.arity]
+    x = grid().astype(np.float32).reshape(-1, CHANNELS)
+    inputs = (x, x[::-1].copy())[: operator.arity]
     params = {
-        param.name: jnp.full((1, CHANNELS), param.init, jnp.float32) for param in operator.params
+        param.name: np.full((1, CHANNELS), param.init, np.float32) for param in operator.params
     }
 
     def value(inputs, params):
         return operator(*inputs, params=params)
 
+    @jax.jit
+    def value_and_slopes(inputs, params):
+        result, pull_back = jax.vjp(value, inputs, params)
+        return result, pull_back(jnp.ones_like(result))
+
     try:
-        found = value(inputs, params)
-        again = jax.jit(value)(inputs, params)
-        ones = jnp.ones_like(x)
-        slopes = jax.vjp(value, inputs, params)[1](ones) if _sound(found, x) else None
+        found = value(*jax.tree.map(jnp.asarray, (inputs, params)))
+        if _sound(found, x):
+            again, slopes = value_and_slopes(inputs, params)
+        else:
+            again = slopes = None
     except Exception as error:  # an operator is foreign code: any failure is its author's to see
         lines = str(error).strip().splitlines()
         reason = f"{type(error).__name__}: {lines[0] if lines else ''}".rstrip(": ")
@@ -55,31 +60,32 @@ def check_operator(operator: Operator) -> str | None:
         return (
             f"{operator.name}: must keep the dtype of its input {x.dtype}, returned {found.dtype}"
         )
+    assert again is not None
     if not np.allclose(found, again, rtol=1e-4, atol=1e-5, equal_nan=True):
         return f"{operator.name}: must be pure, but gives other values when called again under jit"
     if not np.isfinite(np.asarray(found)).any():
         return f"{operator.name}: is finite nowhere on [−5, 5]"
     if operator.name == IDENTITY and not np.array_equal(found, x):
         return f"{operator.name}: must return its input, because text leaves it out"
-    assert slopes is not None
     if not any(np.isfinite(np.asarray(leaf)).any() for leaf in jax.tree.leaves(slopes)):
         return f"{operator.name}: has a finite gradient nowhere on [−5, 5]"
-    return _mixing(operator, inputs, params, np.asarray(found))
+    return _mixing(operator, inputs, params, lambda *moved: value_and_slopes(*moved)[0])
 
 
-def _sound(found: object, x: jax.Array) -> bool:
+def _sound(found: object, x: np.ndarray) -> bool:
     return getattr(found, "shape", None) == x.shape and getattr(found, "dtype", None) == x.dtype
 
 
-def _mixing(operator, inputs, params, before: np.ndarray) -> str | None:
+def _mixing(operator, inputs, params, value) -> str | None:
     """Changes one element of each input, then one channel of each vector: nothing else may move."""
+    before = np.asarray(value(inputs, params))
     row, channel = before.shape[0] // 2, CHANNELS // 2
     for number in range(operator.arity):
         # A small step, and values beyond all others, which a maximum or minimum would notice.
-        for value in (inputs[number][row, channel] + 0.3717, 2.0 * LIMIT, -2.0 * LIMIT):
-            moved = list(inputs)
-            moved[number] = inputs[number].at[row, channel].set(value)
-            changed = _changed(before, operator(*moved, params=params))
+        for other in (inputs[number][row, channel] + 0.3717, 2.0 * LIMIT, -2.0 * LIMIT):
+            moved = [array.copy() for array in inputs]
+            moved[number][row, channel] = other
+            changed = _changed(before, value(tuple(moved), params))
             changed[row, channel] = False
             if changed.any():
                 return (
@@ -87,8 +93,9 @@ def _mixing(operator, inputs, params, before: np.ndarray) -> str | None:
                     f"{number + 1} changed {int(changed.sum())} others"
                 )
     for name in params:
-        moved = params | {name: params[name].at[:, channel].add(0.3717)}
-        changed = _changed(before, operator(*inputs, params=moved))
+        vector = params[name].copy()
+        vector[:, channel] += 0.3717
+        changed = _changed(before, value(inputs, params | {name: vector}))
         changed[:, channel] = False
         if changed.any():
             return (

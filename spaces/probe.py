@@ -2,8 +2,10 @@
 
 Each unit evaluates all operators on the grid and picks the candidates' own, which for so few points
 costs less than dispatching them: four small programs (unary and binary, float32 and float64) serve
-every candidate of every size. Derivatives are carried forward. The grid leaves out 0, where √|x|
-and its like have no gradient, a single point that no preactivation ever hits.
+every candidate of every size. They give values and partial derivatives; the chain rule is applied
+outside, forward, so that another number of trainable vectors needs no other program. The grid
+leaves out 0, where √|x| and its like have no gradient, a single point that no preactivation ever
+hits.
 
 Letters: `K` candidates, `N` grid points, `M` tangents (of x, then of each trainable vector),
 `U` core units, `S` slots, `P` vectors per slot.
@@ -11,8 +13,9 @@ Letters: `K` candidates, `N` grid points, `M` tangents (of x, then of each train
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -45,7 +48,8 @@ class Probe:
     """A candidate on the grid."""
 
     value: np.ndarray
-    """f(x), float64 `[N]`, every trainable vector at a different fixed value that is not 1."""
+    """f(x), float64 `[N]`, every trainable vector at a different fixed value that is not 1 and does
+    not depend on the table's `beta_init`."""
     slope: np.ndarray
     """f′(x), float64 `[N]`, likewise."""
     start_value: np.ndarray
@@ -85,21 +89,19 @@ class Prober:
     def _batch(self, candidates: Sequence[Candidate]) -> list[Probe]:
         programs = [self.table.program(candidate) for candidate in candidates]
         used = [self.table.occurrences(candidate) for candidate in candidates]
-        tangents = 1 + max(len(occurrences) for occurrences in used)
+        tangents = 1 + self.table.slots * self.table.vectors
         start = np.zeros((self.batch, self.table.slots, self.table.vectors))
         apart = np.zeros_like(start)
         moved = np.zeros((self.batch, tangents, self.table.slots, self.table.vectors))
-        unary, binary = self.table.initial_values()
+        starts = self.table.initial_values()
+        owns = replace(self.table, beta_init=None).initial_values()
         for k, (program, occurrences) in enumerate(zip(programs, used, strict=True)):
             for order, (slot, vector, _, _) in enumerate(occurrences):
                 unit, place = divmod(slot, 3)
-                row = (
-                    binary[program.binary[unit]]
-                    if place == 2
-                    else unary[program.unary[unit, place]]
-                )
-                start[k, slot, vector] = row[vector]
-                apart[k, slot, vector] = row[vector] + spread(order)
+                binary = place == 2
+                row = program.binary[unit] if binary else program.unary[unit, place]
+                start[k, slot, vector] = starts[binary][row, vector]
+                apart[k, slot, vector] = float(owns[binary][row, vector]) + spread(order)
                 moved[k, 1 + order, slot, vector] = 1.0
         padded = programs + [programs[-1]] * (self.batch - len(programs))
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
@@ -126,26 +128,38 @@ class Prober:
         values, slopes = np.stack([x]), np.stack([dx])
         beta, moved = beta.astype(dtype), moved.astype(dtype)
         for unit in range(self.table.core_units):
-            operands = []
+            pair = []
             for side in (0, 1):
                 source, slot = program.inputs[:, unit, side], 3 * unit + side
-                operands += self._unary(
-                    program.unary[:, unit, side],
-                    (values[source, everyone],),
-                    (slopes[source, everyone],),
-                    beta[:, slot],
-                    moved[:, :, slot],
-                )
-            value, slope = self._binary(
-                program.binary[:, unit],
-                (operands[0], operands[2]),
-                (operands[1], operands[3]),
-                beta[:, 3 * unit + 2],
-                moved[:, :, 3 * unit + 2],
-            )
-            values = np.concatenate([values, np.asarray(value)[None]])
-            slopes = np.concatenate([slopes, np.asarray(slope)[None]])
+                operand = (values[source, everyone], slopes[source, everyone])
+                found = self._unary(program.unary[:, unit, side], operand[:1], beta[:, slot])
+                pair.append(_chained(found, operand[1:], moved[:, :, slot]))
+            slot = 3 * unit + 2
+            operands, tangents = zip(*pair, strict=True)
+            found = self._binary(program.binary[:, unit], operands, beta[:, slot])
+            value, slope = _chained(found, tangents, moved[:, :, slot])
+            values = np.concatenate([values, value[None]])
+            slopes = np.concatenate([slopes, slope[None]])
         return values[-1], slopes[-1]
+
+
+def _chained(found, tangents, moved) -> tuple[np.ndarray, np.ndarray]:
+    """The chain rule of one operator.
+
+    Args:
+        found: Its value `[K, N]` and its partial derivatives `[K, inputs + P, N]`.
+        tangents: One `[K, M, N]` for each input.
+        moved: Tangents of the vectors, `[K, M, P]`.
+    """
+    value, partials = np.asarray(found[0]), np.asarray(found[1])[:, :, None]
+    slope = np.zeros_like(tangents[0])
+    with np.errstate(all="ignore"):  # what is not finite is the pre-flight's to see
+        for place, tangent in enumerate(tangents):
+            slope += partials[:, place] * tangent
+        for vector in range(moved.shape[-1]):
+            step = moved[:, :, vector, None]
+            slope += np.where(step == 0.0, 0.0, partials[:, len(tangents) + vector] * step)
+    return value, slope
 
 
 def spread(order: int) -> float:
@@ -153,25 +167,35 @@ def spread(order: int) -> float:
     return (0.3719, -0.2143, 0.5877, -0.4391)[order % 4] * (1.0 + 0.1931 * (order // 4))
 
 
-def _select_one_of(operators: Sequence[Operator]) -> Any:
-    """A jitted (index [K], inputs [K, N], tangents [K, M, N], β [K, P], its tangents [K, M, P]).
+@functools.lru_cache(maxsize=16)
+def _select_one_of(operators: tuple[Operator, ...]) -> Any:
+    """A jitted (index [K], inputs [K, N], β [K, P]).
 
-    It returns the value `[K, N]` and the tangents `[K, M, N]` of the operator at each index.
+    It returns the value `[K, N]` of the operator at each index, and its partial derivatives by each
+    input, then by each vector, `[K, inputs + P, N]`; operators are element-wise.
     """
 
-    def one(index, inputs, inputs_moved, beta, beta_moved):
+    def select(index, inputs, beta):
         outcomes = []
         for operator in operators:
 
-            def value(inputs, beta, operator=operator):
-                params = {
-                    param.name: beta[vector].reshape(1)
-                    for vector, param in enumerate(operator.params)
-                }
+            def value(inputs, vectors, operator=operator):
+                params = dict(zip((p.name for p in operator.params), vectors, strict=True))
                 return operator(*inputs, params=params).astype(inputs[0].dtype)
 
-            value_of, push = jax.linearize(value, inputs, beta)
-            outcomes.append((value_of, jax.vmap(push)(inputs_moved, beta_moved)))
-        return tuple(jnp.stack(parts)[index] for parts in zip(*outcomes, strict=True))
+            vectors = [beta[:, i, None] for i in range(len(operator.params))]
+            arguments = [*inputs, *vectors]
+            found, push = jax.linearize(
+                lambda *a, value=value: value(a[: len(inputs)], a[len(inputs) :]), *arguments
+            )
+            zeros = [jnp.zeros_like(argument) for argument in arguments]
+            partials = [
+                push(*zeros[:place], jnp.ones_like(argument), *zeros[place + 1 :])
+                for place, argument in enumerate(arguments)
+            ]
+            partials += [jnp.zeros_like(found)] * (beta.shape[1] - len(vectors))
+            outcomes.append((found, jnp.stack(partials, axis=1)))
+        everyone = jnp.arange(index.shape[0])
+        return tuple(jnp.stack(parts)[index, everyone] for parts in zip(*outcomes, strict=True))
 
-    return jax.jit(jax.vmap(one))
+    return jax.jit(select)

@@ -24,12 +24,12 @@ import numpy as np
 from .step import StepFunctions, TrainState
 
 if TYPE_CHECKING:
+    from .config import TrainConfig
     from .dataset import Dataset, Split
     from .resnet import Variables
 
 CHUNK = 50
-"""Steps of one scan: some hundreds of milliseconds on an accelerator, so that a diverged child is
-noticed soon and at most this many steps are wasted."""
+"""Steps of one scan: many for one call from Python, few to waste once a child has diverged."""
 
 EVALUATION_BATCH = 256
 """Images of an evaluation batch, or the training batch if that is larger."""
@@ -115,15 +115,13 @@ class LoopDriver:
 
     Args:
         data: The images; they are only read, and never copied as a whole.
-        batch_size: B.
-        steps: Steps of a full training.
+        config: How to train.
     """
 
-    def __init__(self, data: Dataset, *, batch_size: int, steps: int) -> None:
-        del steps
+    def __init__(self, data: Dataset, config: TrainConfig) -> None:
         self._data = data
-        self._batch_size = batch_size
-        self._evaluation_batch = min(max(EVALUATION_BATCH, batch_size), len(data.valid.labels))
+        self._batch_size = config.batch_size
+        self._evaluation_batch = _evaluation_batch(data, config)
 
     def _batch_shapes(self, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
         image = self._data.train.images.shape[1:]
@@ -215,16 +213,15 @@ class ScanDriver:
 
     Args:
         data: The images, sent to the device once.
-        batch_size: B.
-        steps: Steps of a full training.
+        config: How to train.
     """
 
-    def __init__(self, data: Dataset, *, batch_size: int, steps: int) -> None:
+    def __init__(self, data: Dataset, config: TrainConfig) -> None:
         self._data = data
-        self._batch_size = batch_size
-        self._chunk = min(CHUNK, steps)
-        size = min(max(EVALUATION_BATCH, batch_size), len(data.valid.labels))
-        valid = tuple(map(np.stack, zip(*padded_batches(data.valid, size), strict=True)))
+        self._batch_size = config.batch_size
+        self._chunk = min(CHUNK, config.steps)
+        batches = padded_batches(data.valid, _evaluation_batch(data, config))
+        valid = tuple(map(np.stack, zip(*batches, strict=True)))
         self._train = jax.device_put((data.train.images, data.train.labels))
         self._valid = jax.device_put(valid)
 
@@ -318,6 +315,10 @@ class ScanDriver:
         """Mean cross-entropy and accuracy on the validation split."""
         sums = compiled.evaluate(variables, *self._valid, program)
         return _mean(np.asarray(sums), self._data.valid)
+
+
+def _evaluation_batch(data: Dataset, config: TrainConfig) -> int:
+    return min(max(EVALUATION_BATCH, config.batch_size), len(data.valid.labels))
 
 
 def _record(history: History, metrics: Any, total: int) -> None:

@@ -60,10 +60,7 @@ class StepFunctions:
         # The learning rate is not optax's: it depends on the total number of steps, which is an
         # argument of the compiled program.
         return optax.chain(
-            optax.add_decayed_weights(
-                self.config.weight_decay,
-                mask=_decayed,
-            ),
+            optax.add_decayed_weights(self.config.weight_decay, mask=_decayed),
             optax.trace(decay=self.config.momentum, nesterov=self.config.nesterov),
         )
 

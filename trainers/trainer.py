@@ -99,7 +99,7 @@ class Trainer:
         specialised one."""
         self._data = data
         self._table = table
-        self._driver = DRIVERS[name](data, batch_size=config.batch_size, steps=config.steps)
+        self._driver = DRIVERS[name](data, config)
         self._mean, self._deviation = channel_statistics(data.train.images)
         self._traced: Compiled | None = None
 

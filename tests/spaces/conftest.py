@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from spaces import CATALOGUE, PAPER, OperatorTable, Prober
+
 _ERF = np.vectorize(math.erf, otypes=[np.float64])
 
 
@@ -55,8 +57,8 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "mul": lambda a, b: a * b,
     "sub": lambda a, b: a - b,
     "div": lambda a, b: a / (b + 1e-7),
-    "max": lambda a, b: np.where(a > b, a, b),
-    "min": lambda a, b: np.where(a < b, a, b),
+    "max": lambda a, b: np.where(np.isnan(a) | (a > b), a, b),
+    "min": lambda a, b: np.where(np.isnan(a) | (a < b), a, b),
     "gate": lambda a, b: _sigmoid(a) * b,
     "rbf": lambda a, b, beta: np.exp(-beta * np.power(a - b, 2)),
     "laplace": lambda a, b, beta: np.exp(-beta * np.abs(a - b)),
@@ -65,8 +67,10 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "lrelu": lambda x: _piecewise(x, x, 0.01 * x),
     "prelu": lambda x, alpha: _piecewise(x, x, alpha * x),
     "elu": lambda x: _piecewise(x, x, np.exp(np.minimum(x, 0.0)) - 1.0),
-    "selu": lambda x: 1.0507009873554805
-    * _piecewise(x, x, 1.6732632423543772 * (np.exp(np.minimum(x, 0.0)) - 1.0)),
+    "selu": lambda x: (
+        1.0507009873554805
+        * _piecewise(x, x, 1.6732632423543772 * (np.exp(np.minimum(x, 0.0)) - 1.0))
+    ),
     "gelu": lambda x: 0.5 * x * (1.0 + _ERF(x / math.sqrt(2.0))),
 }
 
@@ -105,3 +109,10 @@ class Oracle:
 @pytest.fixture(scope="session")
 def oracle() -> Oracle:
     return Oracle(FORMULAS)
+
+
+@pytest.fixture(scope="session")
+def prober() -> Prober:
+    """One for every candidate of up to four units over the paper's and the hidden operators."""
+    known = [function.candidate for function in CATALOGUE]
+    return Prober(OperatorTable.for_run(PAPER, core_units=4, extra=known))

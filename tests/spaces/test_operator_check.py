@@ -86,7 +86,9 @@ FAULTS: list[tuple[str, Any, tuple[Param, ...], str]] = [
 def test_each_fault_is_one_line_that_begins_with_the_name(
     name: str, fn: Any, params: tuple[Param, ...], said: str
 ):
-    faults = check_operators(PAPER.only("identity", "add").with_unary(Operator(name, 1, fn, params)))
+    faults = check_operators(
+        PAPER.only("identity", "add").with_unary(Operator(name, 1, fn, params))
+    )
     assert len(faults) == 1
     assert faults[0].startswith(f"{name}: {said}")
     assert "\n" not in faults[0]
@@ -100,9 +102,7 @@ def test_a_binary_operator_that_mixes_its_second_input_is_found():
 
 def test_identity_must_be_the_identity():
     bad = PAPER.without("identity").with_unary(Operator("identity", 1, lambda x: 2.0 * x))
-    assert check_operators(bad) == [
-        "identity: must return its input, because text leaves it out"
-    ]
+    assert check_operators(bad) == ["identity: must return its input, because text leaves it out"]
 
 
 def test_every_faulty_operator_is_named():

@@ -90,8 +90,7 @@ def test_operators_are_found_by_name():
         ),
         (
             lambda: PAPER.with_binary(Operator("first", 2, lambda a, b: a)),
-            "operator set 'paper' must not define 'first' otherwise: "
-            "this name has a fixed meaning",
+            "operator set 'paper' must not define 'first' otherwise: this name has a fixed meaning",
         ),
         (
             lambda: PAPER.without("identity").with_binary(Operator("identity", 2, lambda a, b: a)),

@@ -91,7 +91,6 @@ def test_text_that_is_written_as_we_write_it_comes_back(text: str):
     assert str(parse(text, PAPER)) == text
 
 
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -184,7 +183,15 @@ def test_the_limits_are_where_they_are_said_to_be():
 
 @pytest.mark.parametrize(
     "text",
-    [" " * 4_000, "(" * 4_000, "sin(" * 1_000, "x " * 2_000, "u1 = x;" * 500, "a" * 4_000, "= " * 2_000],
+    [
+        " " * 4_000,
+        "(" * 4_000,
+        "sin(" * 1_000,
+        "x " * 2_000,
+        "u1 = x;" * 500,
+        "a" * 4_000,
+        "= " * 2_000,
+    ],
 )
 def test_hostile_text_is_refused_at_once(text: str):
     begin = time.perf_counter()

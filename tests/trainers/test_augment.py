@@ -36,7 +36,7 @@ def test_statistics_of_a_shared_read_only_set_larger_than_one_part():
 
 
 def test_normalise_by_hand():
-    images = np.array([[[[0, 100], [50, 200]]]], np.uint8)
+    images = jnp.array([[[[0, 100], [50, 200]]]], jnp.uint8)
     found = normalise(images, jnp.array([25.0, 100.0]), jnp.array([5.0, 50.0]))
     np.testing.assert_allclose(found, [[[[-5.0, 0.0], [5.0, 2.0]]]])
     assert found.dtype == jnp.float32
@@ -50,7 +50,9 @@ def test_padding_is_in_proportion_to_four_pixels_of_thirty_two(size: int, pad: i
 @pytest.mark.parametrize(("pad", "mirror"), [(2, True), (1, False), (0, True)])
 def test_every_crop_is_one_window_and_every_window_occurs(pad: int, mirror: bool):
     images = numbered(600, 5, 4, 2)
-    found = np.asarray(crop_and_flip(images, key=jax.random.key(3), pad=pad, mirror=mirror))
+    found = np.asarray(
+        crop_and_flip(jnp.asarray(images), key=jax.random.key(3), pad=pad, mirror=mirror)
+    )
     assert found.shape == images.shape
     padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     windows = [
@@ -75,14 +77,14 @@ def test_every_crop_is_one_window_and_every_window_occurs(pad: int, mirror: bool
 
 def test_without_padding_and_mirror_nothing_changes():
     images = numbered(4, 3, 3, 1)
-    found = crop_and_flip(images, key=jax.random.key(0), pad=0, mirror=False)
+    found = crop_and_flip(jnp.asarray(images), key=jax.random.key(0), pad=0, mirror=False)
     np.testing.assert_array_equal(found, images)
 
 
 def test_equal_keys_give_equal_windows_and_others_do_not():
     images = numbered(16, 8, 8, 1)
     first, again, other = (
-        np.asarray(crop_and_flip(images, key=jax.random.key(seed), pad=2, mirror=True))
+        np.asarray(crop_and_flip(jnp.asarray(images), key=jax.random.key(seed), pad=2, mirror=True))
         for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)

@@ -131,9 +131,7 @@ def test_initial_weights_follow_he_and_the_seed_alone():
     traced = TracedForm(OperatorTable.for_run(PAPER.only("identity", "scale", "mix"), core_units=1))
     paper = Child("resnet8", width=16, channels=3, num_classes=5, form=traced, precision="float32")
     start = paper.initial(np.ones((traced.slots, traced.vectors), np.float32), seed=1)
-    assert all(
-        map(np.array_equal, jax.tree.leaves(first.weights), jax.tree.leaves(start.weights))
-    )
+    assert all(map(np.array_equal, jax.tree.leaves(first.weights), jax.tree.leaves(start.weights)))
 
 
 def test_trainable_vectors_start_equal_in_every_channel():
@@ -175,9 +173,7 @@ class SlowResNet:
             block, beta = weights["blocks"][index], self.beta["blocks"][index]
             running = stats["blocks"][index]
             stride = 2 if index else 1
-            y = self.conv_norm(
-                f"{index}.1", block["conv1"], running["conv1"]["norm"], x, stride
-            )
+            y = self.conv_norm(f"{index}.1", block["conv1"], running["conv1"]["norm"], x, stride)
             y = self.act(y, beta["act1"]["beta"])
             y = self.conv_norm(f"{index}.2", block["conv2"], running["conv2"]["norm"], y, 1)
             kept = x[:, ::stride, ::stride]
@@ -224,7 +220,7 @@ def test_bfloat16_leaves_the_gradient_of_beta_right():
     table = OperatorTable.for_run(PAPER.only("identity", "scale", "gate"), core_units=1)
     candidate = parse("gate(scale(x), x)", PAPER)
     rng = np.random.default_rng(0)
-    images = rng.standard_normal((32, 8, 8, 3)).astype(np.float32)
+    inputs = jnp.asarray(rng.standard_normal((32, 8, 8, 3)), jnp.float32)
     labels = rng.integers(0, 5, 32).astype(np.int32)
 
     def gradient(form: Any, precision: str) -> list[np.ndarray]:
@@ -233,7 +229,7 @@ def test_bfloat16_leaves_the_gradient_of_beta_right():
         start = child.initial(np.asarray(form.initial(program)), seed=0)
 
         def loss(beta: Any) -> jax.Array:
-            logits, _ = child.apply(start._replace(beta=beta), images, program, train=True)
+            logits, _ = child.apply(start._replace(beta=beta), inputs, program, train=True)
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
 
         layers = child.activation_layers(jax.jit(jax.grad(loss))(start.beta))
@@ -245,7 +241,7 @@ def test_bfloat16_leaves_the_gradient_of_beta_right():
 
     def worst(found: list[np.ndarray]) -> float:
         pairs = zip(found, exact, strict=True)
-        return max(np.linalg.norm(f - e) / np.linalg.norm(e) for f, e in pairs)
+        return max(float(np.linalg.norm(f - e) / np.linalg.norm(e)) for f, e in pairs)
 
     # More than nothing, else the convolutions did not run in bfloat16.
     assert 1e-4 < worst(gradient(form, "bfloat16")) < 0.025

@@ -1,0 +1,152 @@
+"""The journal: what is committed is there, whole, for whoever opens it next."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from search.journal import FILE_NAME, CandidateRow, Journal, JournalError, ProposalRow
+from search.outcome import Outcome, Trial
+
+
+def row(number: int = 1, **changes) -> CandidateRow:
+    values = dict(
+        id=number,
+        expression=f"sin(u{number})",
+        formula="sin(x)",
+        latex=r"\sin x",
+        name=None,
+        verdict="ok",
+        reason="",
+        equal_to=None,
+        fingerprint=np.linspace(-1, 1, 5),
+        curve=np.ones((2, 5), np.float32),
+    )
+    return CandidateRow(**{**values, **changes})
+
+
+def filled(folder: Path) -> Journal:
+    journal = Journal.create(folder, {"operators_sha256": "abc"})
+    with journal.transaction():
+        journal.add_candidate(row(1))
+        journal.add_candidate(row(2, equal_to=1, fingerprint=None, curve=None))
+        journal.add_proposal(ProposalRow(0, 2, (1, 2, 3), {"log_probability": [-0.1]}))
+        journal.add_trial(Trial(1, 1, "sin(u1)", 0, 0, baseline=True))
+        journal.add_trial(Trial(2, 1, "sin(u1)", 1, 0, baseline=True))
+        journal.add_outcome(1, Outcome("ok", 0.5, 1.25, 2.0, {"steps": 3}))
+        journal.put_snapshot(1, b"state", {"entropy": 1.5})
+    return journal
+
+
+def test_everything_written_is_read_back(tmp_path):
+    filled(tmp_path).close()
+    journal = Journal.open(tmp_path)
+    first, second = journal.candidates()
+    assert (first.expression, first.root, second.root) == ("sin(u1)", 1, 1)
+    np.testing.assert_array_equal(first.fingerprint, np.linspace(-1, 1, 5))
+    assert second.fingerprint is None and second.curve is None
+    assert list(journal.proposals()) == [ProposalRow(0, 2, (1, 2, 3), {"log_probability": [-0.1]})]
+    (trial, outcome), (waiting, nothing) = journal.trials()
+    assert outcome == Outcome("ok", 0.5, 1.25, 2.0, {"steps": 3})
+    assert (trial.id, waiting.replicate, nothing) == (1, 1, None)
+    assert journal.snapshot() == (1, b"state")
+    assert list(journal.metrics()) == [(1, {"entropy": 1.5})]
+    assert journal.meta("operators_sha256") == "abc"
+    journal.close()
+
+
+def test_a_transaction_that_fails_leaves_nothing(tmp_path):
+    journal = filled(tmp_path)
+    with pytest.raises(RuntimeError), journal.transaction():
+        journal.add_outcome(2, Outcome("ok", 0.9, 1.0))
+        raise RuntimeError
+    assert [outcome is None for _, outcome in journal.trials()] == [False, True]
+
+
+def test_a_second_outcome_of_one_trial_is_refused(tmp_path):
+    journal = filled(tmp_path)
+    with pytest.raises(sqlite3.IntegrityError), journal.transaction():
+        journal.add_outcome(1, Outcome("ok", 0.9, 1.0))
+    assert next(journal.trials())[1].reward == 0.5
+
+
+def test_an_older_snapshot_gives_up_its_bytes_and_keeps_its_metrics(tmp_path):
+    journal = filled(tmp_path)
+    with journal.transaction():
+        journal.put_snapshot(2, b"newer", {"entropy": 1.0})
+    assert journal.snapshot() == (2, b"newer")
+    assert [entropy["entropy"] for _, entropy in journal.metrics()] == [1.5, 1.0]
+    sizes = sqlite3.connect(tmp_path / FILE_NAME).execute("SELECT length(state) FROM snapshots")
+    assert sizes.fetchall() == [(0,), (5,)]
+
+
+def test_attempts_are_counted(tmp_path):
+    journal = filled(tmp_path)
+    for expected in (1, 2, 3):
+        with journal.transaction():
+            assert journal.add_attempt(2) == expected
+
+
+def _try_to_open(folder, answer):
+    try:
+        Journal.open(Path(folder))
+    except JournalError as error:
+        answer.put(str(error))
+    else:
+        answer.put("opened")
+
+
+def test_a_second_driver_is_refused_until_the_first_has_gone(tmp_path):
+    journal = filled(tmp_path)
+    context = multiprocessing.get_context("spawn")
+    for expected in (f"another driver is working on {tmp_path}", "opened"):
+        answer = context.Queue()
+        process = context.Process(target=_try_to_open, args=(str(tmp_path), answer))
+        process.start()
+        assert answer.get(timeout=60) == expected
+        process.join()
+        journal.close() if expected != "opened" else None
+
+
+def test_a_live_journal_and_a_read_only_copy_can_be_read(tmp_path):
+    folder = tmp_path / "live"
+    folder.mkdir()
+    journal = filled(folder)
+    assert len(list(Journal.read(folder).trials())) == 2
+    journal.close()
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(folder / FILE_NAME, copy)
+    before = sorted(copy.iterdir())
+    assert next(Journal.read(copy).trials())[1].reward == 0.5
+    assert sorted(copy.iterdir()) == before
+
+
+def test_what_is_no_journal_is_refused_in_one_line(tmp_path):
+    with pytest.raises(JournalError, match=r"holds no journal\.sqlite: it is no run"):
+        Journal.read(tmp_path)
+    (tmp_path / FILE_NAME).write_bytes(b"no database at all" * 100)
+    for opener in (Journal.open, Journal.read):
+        with pytest.raises(JournalError, match=r"journal\.sqlite") as caught:
+            opener(tmp_path)
+        assert "\n" not in str(caught.value)
+
+
+def test_another_schema_version_is_refused(tmp_path):
+    filled(tmp_path).close()
+    with sqlite3.connect(tmp_path / FILE_NAME) as database:
+        database.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
+    database.close()
+    with pytest.raises(JournalError, match="has schema version 99, this actsearch reads 1"):
+        Journal.read(tmp_path)
+
+
+@pytest.mark.parametrize("status, reward", [("ok", None), ("diverged", 0.5), ("lost", None)])
+def test_an_outcome_is_consistent(status, reward):
+    with pytest.raises(ValueError, match=r"`(reward|status)` must be"):
+        Outcome(status, reward)

@@ -1,0 +1,194 @@
+"""What the prober sees is f on its grid, with the derivatives that training would find."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spaces import (
+    PAPER,
+    Candidate,
+    Operator,
+    OperatorTable,
+    Param,
+    Prober,
+    SearchSpace,
+    canonical,
+    parse,
+)
+from spaces.catalogue import known_operators
+from spaces.function import compose
+from spaces.probe import grid, spread
+
+
+def _vectors(candidate: Candidate, value: Any) -> dict[int, dict[str, float]]:
+    """Parameters of each slot; `value(order, init)` for the order-th vector of the candidate."""
+    known, found, order = known_operators(PAPER), {}, 0
+    for index, unit in enumerate(candidate.units):
+        names = (unit.unary1, unit.unary2, unit.binary)
+        for place, name in enumerate(names):
+            if place == 1 and unit.binary == "first":
+                continue
+            for param in known[name].params:
+                found.setdefault(3 * index + place, {})[param.name] = value(order, param.init)
+                order += 1
+    return found
+
+
+def _randoms(count: int, units: int) -> list[Candidate]:
+    space, rng = SearchSpace(PAPER, units), np.random.default_rng(units)
+    return [canonical(space.candidate(space.sample(rng)), PAPER) for _ in range(count)]
+
+
+def _close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> bool:
+    """Equal where both are finite, and finite at the same places."""
+    finite = np.isfinite(expected)
+    if not np.array_equal(np.isfinite(found), finite):
+        return False
+    size = np.maximum(1.0, np.abs(expected[finite]))
+    return bool((np.abs(found[finite] - expected[finite]) <= tolerance * size).all())
+
+
+def test_the_grid_is_inside_its_limits_irregular_and_not_at_a_kink():
+    points = grid()
+    assert points.dtype == np.float64
+    assert len(points) == 96
+    assert np.all(np.diff(points) > 0)
+    assert -5.0 < points[0] < -4.8
+    assert 4.8 < points[-1] < 5.0
+    assert np.abs(points).min() > 1e-3
+    assert np.abs(points[:, None] + points[None, :]).min() > 1e-6  # no two are opposite
+    np.testing.assert_array_equal(points, grid())
+
+
+def test_fingerprint_vectors_are_apart_from_each_other_and_from_the_start():
+    moves = [spread(order) for order in range(72)]
+    assert len({round(move, 6) for move in moves}) == 72
+    assert min(abs(move) for move in moves) > 0.2
+
+
+@pytest.mark.parametrize("units", [1, 2, 4])
+def test_values_are_those_of_numpy(units: int, prober: Prober, oracle: Any):
+    candidates = _randoms(70, units)  # more than one batch
+    x, finite = grid(), 0
+    for candidate, probe in zip(candidates, prober.probe(candidates), strict=True):
+        apart = _vectors(candidate, lambda order, init: init + spread(order))
+        expected = oracle.candidate(candidate, x, apart)
+        assert probe.value.dtype == np.float64
+        below = np.abs(expected) < 1e200
+        assert _close(probe.value[below], expected[below], 1e-6), str(candidate)
+        start = oracle.candidate(candidate, np.float32(x), _vectors(candidate, lambda _, i: i))
+        assert probe.start_value.dtype == np.float32
+        finite += int(below.all())
+        if units == 1:
+            small = np.abs(start) < 1e5
+            assert _close(probe.start_value[small], start[small], 1e-3), str(candidate)
+    assert finite > 25
+
+
+def test_slopes_are_those_of_plain_composition(prober: Prober):
+    candidates = [*_randoms(10, 2), parse("sin(mul(x, scale(x)))", PAPER), parse("prelu(x)", PAPER)]
+    known = known_operators(PAPER)
+    for candidate, probe in zip(candidates, prober.probe(candidates), strict=True):
+        apart = _vectors(candidate, lambda order, init: init + spread(order))
+
+        def f(x, candidate=candidate, apart=apart):
+            return compose(candidate, known, x, lambda slot: apart[slot])
+
+        with jax.enable_x64(True):
+            expected = np.asarray(jax.jvp(f, (jnp.asarray(grid()),), (jnp.ones(96),))[1])
+        assert _close(probe.slope, expected, 1e-9), str(candidate)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "gate(scale(x), x)",
+        "mix(shift(x), sin(scale(x)))",
+        "rbf(x, const(x))",
+        "u1 = laplace(x, sin(x)); mul(scale(u1), u1)",
+        "prelu(sin(x))",
+        "add(u1, scale(u1))".join(["u1 = scale(x); ", ""]),
+    ],
+)
+def test_gradients_at_the_start_are_finite_differences(text: str, prober: Prober, oracle: Any):
+    candidate = parse(text, PAPER)
+    (probe,) = prober.probe([candidate])
+    x, step = grid(), 1e-6
+
+    def value(x: Any, moved: int = -1, by: float = 0.0) -> np.ndarray:
+        return oracle.candidate(
+            candidate, x, _vectors(candidate, lambda order, init: init + by * (order == moved))
+        )
+
+    slope = (value(x + step) - value(x - step)) / (2 * step)
+    np.testing.assert_allclose(probe.start_slope, slope, rtol=1e-3, atol=1e-4)
+    count = len(prober.table.occurrences(candidate))
+    assert probe.start_pull.shape == (count, 96)
+    for order in range(count):
+        pull = (value(x, order, step) - value(x, order, -step)) / (2 * step)
+        np.testing.assert_allclose(probe.start_pull[order], pull, rtol=1e-3, atol=1e-4)
+
+
+def test_a_batch_and_one_at_a_time_agree():
+    operators = PAPER.only("identity", "sin", "scale", "sqrt", "add", "mix")
+    table = OperatorTable.for_run(operators, core_units=2)
+    candidates = [
+        parse(text, operators)
+        for text in ("mix(scale(x), sin(x))", "sqrt(x)", "add(scale(x), mix(x, scale(x)))")
+    ]
+    together = Prober(table).probe(candidates)
+    alone = Prober(table, batch=1).probe(candidates)
+    for one, other in zip(together, alone, strict=True):
+        for name in ("value", "slope", "start_value", "start_slope", "start_pull"):
+            np.testing.assert_allclose(
+                getattr(one, name), getattr(other, name), rtol=1e-5, atol=1e-6
+            )
+    assert Prober(table).probe([]) == []
+
+
+def test_an_operator_of_three_vectors_is_probed_with_each_of_them():
+    tri = Operator(
+        "tri",
+        1,
+        lambda x, p: p["a"] + p["b"] * x + p["c"] * x * x,
+        params=(Param("a", 0.25), Param("b", -0.5), Param("c", 2.0)),
+    )
+    own = PAPER.only("identity", "scale", "mul").with_unary(tri)
+    (probe,) = Prober(OperatorTable.for_run(own, core_units=1), batch=1).probe(
+        [parse("mul(scale(x), tri(x))", own)]
+    )
+    x = grid()
+    np.testing.assert_allclose(probe.start_value, x * (0.25 - 0.5 * x + 2 * x * x), rtol=1e-5)
+    np.testing.assert_allclose(
+        probe.start_pull, [x * (0.25 - 0.5 * x + 2 * x * x), x, x**2, x**3], rtol=1e-4, atol=1e-5
+    )
+    by_hand = (1 + spread(0)) * x * (
+        0.25 + spread(1) + (-0.5 + spread(2)) * x + (2 + spread(3)) * x * x
+    )  # fmt: skip
+    np.testing.assert_allclose(probe.value, by_hand, rtol=1e-12)
+
+
+def test_another_initial_value_for_all_changes_the_start_and_not_the_fingerprint():
+    operators = PAPER.only("identity", "scale", "gate")
+    candidate = parse("gate(scale(x), x)", operators)
+    plain, half = (
+        Prober(OperatorTable.for_run(operators, core_units=1, beta_init=init), batch=1).probe(
+            [candidate]
+        )[0]
+        for init in (None, 0.5)
+    )
+    x = grid()
+    np.testing.assert_allclose(plain.start_value, x / (1 + np.exp(-x)), rtol=1e-5)
+    np.testing.assert_allclose(half.start_value, x / (1 + np.exp(-0.5 * x)), rtol=1e-5)
+    np.testing.assert_array_equal(plain.value, half.value)
+    np.testing.assert_array_equal(plain.slope, half.slope)
+
+
+def test_what_does_not_fit_the_table_is_refused(prober: Prober):
+    with pytest.raises(ValueError, match="has 5 core units, the program has 4"):
+        prober.probe([parse("sin(sin(sin(sin(sin(x)))))", PAPER)])
