@@ -17,6 +17,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
+from rich.markup import escape
 
 from .config import Flag, build, flags, read_config
 from .errors import DONE, FAILED, STOPPED, WRONG_REQUEST, RequestError, RunFailedError
@@ -236,7 +237,9 @@ def top(
         return DONE
     shown = ranked[: limit or science.search.listed or 20]
     rungs = len(science.search.ladder(1))
-    _stdout().print(as_table(shown, title=_title(run, len(ranked)), rungs=rungs))
+    out = _stdout()
+    out.print(_title(run, len(ranked)), highlight=False, soft_wrap=True)
+    out.print(as_table(shown, rungs=rungs))
     return DONE
 
 
@@ -298,7 +301,9 @@ def operators(
     if json:
         print(json_module.dumps({"operators": records}, ensure_ascii=False))
     else:
-        _stdout().print(operator_table(operators, records))
+        out = _stdout()
+        out.print(operator_table(records))
+        out.print(f"{len(records)} operators, all checks passed", highlight=False)
     return DONE
 
 
@@ -341,7 +346,8 @@ def _work(run: Any, data: Any, *, json: bool) -> int:
         out = _stdout()
         shown = ranked[: run.science.search.listed or 20]
         rungs = len(run.science.search.ladder(1))
-        out.print(as_table(shown, title=_title(run.folder, len(ranked)), rungs=rungs))
+        out.print(_title(run.folder, len(ranked)), highlight=False, soft_wrap=True)
+        out.print(as_table(shown, rungs=rungs))
         for line in as_lines(summary):
             out.print(line, highlight=False, soft_wrap=True)
     if stopped:
@@ -355,7 +361,7 @@ def _work(run: Any, data: Any, *, json: bool) -> int:
 
 
 def _title(folder: Path, count: int) -> str:
-    return f"{folder}: {count} functions trained"
+    return f"[bold]{escape(str(folder))}[/]: {count} functions trained"
 
 
 def _stdout() -> Console:

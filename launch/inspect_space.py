@@ -96,11 +96,9 @@ def operator_records(spec: str) -> list[dict[str, Any]]:
     ]
 
 
-def operator_table(spec: str, records: Sequence[dict[str, Any]]) -> Table:
+def operator_table(records: Sequence[dict[str, Any]]) -> Table:
     """The set as a table."""
     table = Table(
-        title=f"{spec}: {len(records)} operators, all checks passed",
-        title_justify="left",
         box=None,
         header_style="bold",
         pad_edge=False,

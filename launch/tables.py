@@ -68,9 +68,9 @@ def as_csv(ranked: Sequence[RankedCandidate]) -> str:
     return text.getvalue()
 
 
-def as_table(ranked: Sequence[RankedCandidate], *, title: str, rungs: int) -> Table:
+def as_table(ranked: Sequence[RankedCandidate], *, rungs: int) -> Table:
     """A table for people; candidates without a reward show why."""
-    table = Table(title=title, title_justify="left", box=None, header_style="bold", pad_edge=False)
+    table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("#", justify="right")
     table.add_column("f(x)", overflow="fold", ratio=3)
     table.add_column("name", no_wrap=True)

@@ -57,7 +57,7 @@ class ControllerConfig:
     epochs: int = 10
     """Gradient steps on a batch, each over all of it."""
     learning_rate: float = 2e-3
-    """Of Adam."""
+    """Learning rate of Adam."""
     clip: float = 0.2
     """PPO's ε: a probability ratio outside 1 ± ε is given no further push."""
     entropy_weight: float = 3e-3

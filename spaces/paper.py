@@ -108,7 +108,7 @@ _UNARY = (
     _unary("sigmoid", lambda x: jax.nn.sigmoid(x), lambda x: 1 / (1 + sp.exp(-x)),
            "torch.sigmoid({a})", "σ([a])", r"\sigma\left([a]\right)"),
     _unary("softplus", lambda x: jax.nn.softplus(x), lambda x: sp.log(1 + sp.exp(x)),
-           "torch.nn.functional.softplus({a}, threshold=1e4)",
+           "torch.logaddexp({a}, torch.zeros_like({a}))",
            "log(1 + exp([a]))", r"\log\left(1 + \exp\left([a]\right)\right)"),
     _unary("gauss", lambda x: jnp.exp(-(x * x)), lambda x: sp.exp(-(x**2)),
            "torch.exp(-torch.square({a}))", "exp(−{a:4}²)", r"\exp\left(-{a:4}^{2}\right)"),

@@ -200,7 +200,12 @@ def test_rewards_come_in_proposal_order_with_the_window_s_lag(fresh):
 
 
 def test_the_window_keeps_the_strategy_waiting(fresh):
-    told = Told([f"add(x, {u}(x))" if u != "x" else "mul(x, x)" for u in ("sin", "sigmoid", "relu", "x", "scale")])
+    told = Told(
+        [
+            f"add(x, {u}(x))" if u != "x" else "mul(x, x)"
+            for u in ("sin", "sigmoid", "relu", "x", "scale")
+        ]
+    )
     planner = planner_of(fresh(), told, plan(window=2), baselines=[])
     due = planner.due(5)
     assert len(due) == 2
@@ -279,7 +284,9 @@ def test_a_journal_that_the_strategy_does_not_agree_with_is_refused(fresh):
     journal = fresh()
     work(planner_of(journal, "evolution"), stop_after=3)
     reopened(journal)
-    with pytest.raises(JournalError, match=r"proposal 0 in the journal of .* is not what the strat"):
+    with pytest.raises(
+        JournalError, match=r"proposal 0 in the journal of .* is not what the strat"
+    ):
         planner_of(journal, STRATEGIES["exhaustive"].build(SPACE))
 
 

@@ -36,8 +36,10 @@ def test_the_operators_of_the_project_are_sound():
     ids=lambda o: o.name,
 )  # fmt: skip
 def test_an_unusual_operator_is_sound(own: Operator):
-    extended = PAPER.with_unary(own) if own.arity == 1 else PAPER.with_binary(own)
-    assert check_operators(extended) == []
+    alone = PAPER.only("identity", "add")
+    assert (
+        check_operators(alone.with_unary(own) if own.arity == 1 else alone.with_binary(own)) == []
+    )
 
 
 def _raising(x):
@@ -82,16 +84,22 @@ FAULTS: list[tuple[str, Any, tuple[Param, ...], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "fn", "params", "said"), FAULTS, ids=[row[0] for row in FAULTS])
-def test_each_fault_is_one_line_that_begins_with_the_name(
-    name: str, fn: Any, params: tuple[Param, ...], said: str
-):
-    faults = check_operators(
-        PAPER.only("identity", "add").with_unary(Operator(name, 1, fn, params))
-    )
-    assert len(faults) == 1
-    assert faults[0].startswith(f"{name}: {said}")
-    assert "\n" not in faults[0]
+@pytest.fixture(scope="module")
+def faults() -> list[str]:
+    """What is said of a set that holds every faulty operator between two sound ones."""
+    bad = (Operator(name, 1, fn, params) for name, fn, params, _ in FAULTS)
+    return check_operators(PAPER.only("identity", "add").with_unary(*bad, PAPER["sin"]))
+
+
+@pytest.mark.parametrize(("name", "said"), [(row[0], row[3]) for row in FAULTS])
+def test_each_fault_is_one_line_that_begins_with_the_name(name: str, said: str, faults: list[str]):
+    (line,) = [line for line in faults if line.startswith(f"{name}: ")]
+    assert line.startswith(f"{name}: {said}")
+    assert "\n" not in line
+
+
+def test_every_faulty_operator_is_named_and_no_other(faults: list[str]):
+    assert [fault.split(":")[0] for fault in faults] == [name for name, *_ in FAULTS]
 
 
 def test_a_binary_operator_that_mixes_its_second_input_is_found():
@@ -101,12 +109,5 @@ def test_a_binary_operator_that_mixes_its_second_input_is_found():
 
 
 def test_identity_must_be_the_identity():
-    bad = PAPER.without("identity").with_unary(Operator("identity", 1, lambda x: 2.0 * x))
+    bad = PAPER.only("sin", "add").with_unary(Operator("identity", 1, lambda x: 2.0 * x))
     assert check_operators(bad) == ["identity: must return its input, because text leaves it out"]
-
-
-def test_every_faulty_operator_is_named():
-    twice = PAPER.only("identity", "add").with_unary(
-        Operator("bad", 1, _raising), Operator("good", 1, jnp.tanh), Operator("worse", 1, _raising)
-    )
-    assert [fault.split(":")[0] for fault in check_operators(twice)] == ["bad", "worse"]

@@ -150,6 +150,17 @@ def test_the_torch_form_is_the_same_function(operator: Operator, oracle: Any):
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize(
+    ("name", "x", "expected"),
+    [("softplus", 100.0, 100.0), ("softplus", -100.0, 0.0), ("sigmoid", -200.0, 0.0)],
+)
+def test_the_torch_form_far_out(name: str, x: float, expected: float):
+    torch = _torch()
+    code = str(PAPER[name].torch).replace("{a}", "a")
+    found = eval(code, {"torch": torch}, {"a": torch.tensor([x])})  # our own table's text
+    assert float(found[0]) == pytest.approx(expected, abs=1e-30)
+
+
 @every_operator
 def test_both_notations_name_every_operand_and_vector(operator: Operator):
     notation = operator.notation

@@ -1,0 +1,5 @@
+"""`python -m launch` is `actsearch`."""
+
+from .cli import main
+
+main()

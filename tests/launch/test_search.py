@@ -1,0 +1,197 @@
+"""Whole searches with real Ray workers on real digits: small children, nothing simulated."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from search.journal import Journal, JournalError
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+OPERATORS = """
+import jax.numpy as jnp
+from spaces import PAPER, Operator, Param
+
+OPS = PAPER.only("identity", "scale", "sigmoid", "relu", "sin", "mul", "max", "gate").with_unary(
+    Operator("bend", 1, lambda x, p: p["a"] * jnp.tanh(p["b"] * x) + p["c"] * x,
+             params=(Param("a"), Param("b", 0.5), Param("c", 0.1)))
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with an operator file that the workers do not have on their path."""
+    path = tmp_path_factory.mktemp("searches")
+    (path / "my_ops.py").write_text(OPERATORS)
+    return path
+
+
+SCIENCE = [
+    *("--operators", "my_ops.py:OPS", "--strategy", "controller", "--controller-batch-size", "5"),
+    *("--trials", "14", "--baselines", "relu,swish,gelu", "--width", "4", "--steps", "8"),
+    *("--batch-size", "32", "--execution", "traced"),
+]
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "launch", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """As a user's shell: without what this test run says of JAX."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
+    return kept | {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+
+def actsearch(folder: Path, *arguments: str, code: int = 0) -> dict:
+    done = subprocess.run(
+        command(*arguments, "--json"),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == code, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def two_workers(folder) -> dict:
+    return actsearch(folder, "search", "--run-dir", "two", "--workers", "2", *SCIENCE)
+
+
+def test_a_search_trains_what_was_asked_and_ranks_it(two_workers):
+    summary, candidates = two_workers["summary"], two_workers["candidates"]
+    assert two_workers["stopped"] == ""
+    assert (summary["trials"], summary["baselines"], summary["failed"]) == (17, 3, 0)
+    rewards = [c["reward"] for c in candidates if c["reward"] is not None]
+    assert rewards == sorted(rewards, reverse=True)
+    assert all(0 <= reward <= 1 for reward in rewards)
+    names = {c["name"]: c["baseline"] for c in candidates if c["name"]}
+    assert names.items() >= {"ReLU": True, "Swish": True, "GELU": True}.items()
+
+
+def test_one_compilation_per_worker_serves_a_traced_run(two_workers):
+    effort = two_workers["summary"]["effort"]
+    assert effort["execution"] == "traced"
+    assert (effort["workers"], effort["compilations"], effort["trials"]) == (2, 2, 17)
+
+
+def test_one_worker_makes_the_same_history(folder, two_workers):
+    one = actsearch(folder, "search", "--run-dir", "one", "--workers", "1", *SCIENCE)
+    assert one["summary"]["history_sha256"] == two_workers["summary"]["history_sha256"]
+    assert one["summary"]["effort"]["compilations"] == 1
+
+
+def test_interrupted_and_bereaved_of_a_worker_it_makes_the_same_history(folder, two_workers):
+    """Ctrl-C after some trials, then a resume whose worker is killed under a trial."""
+    arguments = ("search", "--run-dir", "broken", "--workers", "2", *SCIENCE)
+    process = start(folder, *arguments)
+    wait_for_outcomes(folder / "broken", 4)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 3, errors
+    assert "stopped by SIGINT; go on with: actsearch resume broken" in errors
+    before = outcomes(folder / "broken")
+    assert 4 <= before < 17
+
+    process = start(folder, *arguments)
+    wait_for_outcomes(folder / "broken", before + 2)
+    victims = [
+        child
+        for child in psutil.Process(process.pid).children(recursive=True)
+        if child.name().startswith("ray::Worker")
+    ]
+    victims[0].kill()
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+
+    again = actsearch(folder, "search", "--run-dir", "broken", *SCIENCE)
+    assert again["summary"]["history_sha256"] == two_workers["summary"]["history_sha256"]
+    assert again["summary"]["sittings"] == 2
+
+
+def test_nothing_is_left_behind(two_workers):
+    """No session folder of a driver that is gone, no worker whose Ray is gone."""
+    owners = [path.name.rpartition("-")[2] for path in temporary("actsearch-ray-*")]
+    assert [owner for owner in owners if not psutil.pid_exists(int(owner))] == []
+    workers = [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::Worker")]
+    assert [worker for worker in workers if worker.parent() is None or worker.ppid() == 1] == []
+
+
+def temporary(pattern: str) -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob(pattern))
+
+
+def test_resuming_with_other_operators_is_refused(folder, two_workers):
+    (folder / "other.py").write_text(OPERATORS.replace("0.5", "0.7"))
+    for operators, message in (
+        ([], "was made with operators of its own: name them again"),
+        (["--operators", "other.py:OPS"], "is not what two was made with"),
+    ):
+        done = subprocess.run(
+            command("resume", "two", *operators),
+            cwd=folder,
+            env=environment(),
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2
+        assert message in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_rungs_replicates_and_a_specialised_form_chosen_by_itself(folder):
+    """`auto` says why; the last rung trains its seeds; a time limit does not lose anything."""
+    found = actsearch(
+        folder,
+        *("search", "--run-dir", "rungs", "--workers", "2", "--core-units", "1"),
+        *("--operators", "my_ops.py:OPS", "--strategy", "random", "--trials", "4"),
+        *("--rungs", "2:2,4:1", "--replicates", "2", "--baselines", "relu", "--width", "4"),
+        *("--batch-size", "32", "--steps", "4"),
+    )
+    assert found["summary"]["trials"] == (1 + 4) + (1 + 2) * 2
+    assert "estimated to save a candidate" in found["summary"]["effort"]["reason"]
+    assert found["summary"]["effort"]["compilations"] == 2
+    best = [c for c in found["candidates"] if c["rung"] == 1]
+    assert len(best) == 3 and all(c["trials"] == 3 for c in best)
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def outcomes(run: Path) -> int:
+    try:
+        journal = Journal.read(run)
+    except JournalError:
+        return 0
+    try:
+        return sum(outcome is not None for _, outcome in journal.trials())
+    finally:
+        journal.close()
+
+
+def wait_for_outcomes(run: Path, count: int) -> None:
+    deadline = time.monotonic() + 180
+    while outcomes(run) < count:
+        assert time.monotonic() < deadline, f"{run} did not reach {count} outcomes"
+        time.sleep(0.05)
