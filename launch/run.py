@@ -82,11 +82,12 @@ def resume(folder: Path, placement: PlacementConfig | None, operators: str | Non
         journal = Journal.open(folder)
     except JournalError as error:
         raise RequestError(str(error)) from None
-    if journal.meta("operators_sha256") != source.sha256:
+    there = journal.meta("operators_sha256") or ""
+    if there != source.sha256:
         journal.close()
         raise RequestError(
             f"`operators`: {source.spec} is not what {folder} was made with "
-            f"(SHA-256 {source.sha256[:12]}…, there {str(journal.meta('operators_sha256'))[:12]}…)"
+            f"(SHA-256 {source.sha256[:12]}…, there {there[:12]}…)"
         )
     return Run(folder, science, placement or before, source, journal, resumed=True)
 
