@@ -74,14 +74,23 @@ def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
             **quiet,
         )
     try:
-        yield Room(_workers_that_fit(placement, ray.cluster_resources()), not placement.address)
+        yield Room(workers_that_fit(placement, ray.cluster_resources()), not placement.address)
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _workers_that_fit(placement: PlacementConfig, resources: Mapping[str, float]) -> int:
+def workers_that_fit(placement: PlacementConfig, resources: Mapping[str, float]) -> int:
+    """How many workers to start.
+
+    Args:
+        placement: How many are wanted, and what each needs.
+        resources: What Ray has in all, by name.
+
+    Raises:
+        RequestError: Fewer fit than are wanted, or none.
+    """
     needs = {"CPU": float(placement.cpus_per_worker)}
     if placement.gpus_per_worker:
         needs["GPU"] = placement.gpus_per_worker
@@ -92,7 +101,8 @@ def _workers_that_fit(placement: PlacementConfig, resources: Mapping[str, float]
         has = ", ".join(f"{resources.get(name, 0):g} {name}" for name in needs)
         one = ", ".join(f"{need:g} {name}" for name, need in needs.items())
         raise RequestError(
-            f"`workers`: {max(wanted, 1)} of them do not fit, {max(fit, 0)} do: each needs {one}, Ray has {has}"
+            f"`workers`: {max(wanted, 1)} of them do not fit, {fit} do: "
+            f"each needs {one}, Ray has {has}"
         )
     return wanted
 

@@ -1,0 +1,95 @@
+"""The form of execution, the workers' environment and how many of them fit."""
+
+from __future__ import annotations
+
+import pytest
+
+from launch.cluster import workers_that_fit
+from launch.config import PlacementConfig
+from launch.errors import RequestError
+from launch.execution import choose_execution
+from launch.pool import core_sets
+from launch.worker import environment
+from trainers.config import TrainConfig
+
+
+def choose(asked="auto", *, core_units=1, image_size=32, **train):
+    return choose_execution(
+        asked, TrainConfig(**train), core_units=core_units, image_size=image_size
+    )
+
+
+@pytest.mark.parametrize("asked", ["traced", "specialised"])
+def test_what_is_asked_for_is_taken(asked):
+    assert choose(asked, steps=1) == (asked, "asked for")
+
+
+def test_auto_compiles_when_steps_are_many_and_says_why():
+    short, reason = choose(child="resnet8", steps=10, image_size=8, width=8)
+    assert short == "traced"
+    assert "over 10 steps a compilation of its own is estimated to save a candidate 0.0 s" in reason
+    assert choose(child="resnet20", steps=10_000, batch_size=128)[0] == "specialised"
+
+
+def test_auto_turns_once_as_steps_grow():
+    forms = [
+        choose(steps=steps, image_size=16)[0] for steps in (1, 10, 100, 1_000, 10_000, 100_000)
+    ]
+    assert forms == sorted(forms, reverse=True) and len(set(forms)) == 2
+
+
+def test_more_core_units_turn_earlier():
+    """Dispatched operators do not fuse: each further unit costs the traced form more."""
+    first = [
+        next(n for n in range(1, 100_000, 25) if choose(core_units=u, steps=n)[0] == "specialised")
+        for u in (1, 2, 3, 4)
+    ]
+    assert first == sorted(first, reverse=True) and len(set(first)) == 4
+
+
+def test_workers_get_cores_of_their_own():
+    assert core_sets(2, 2, [0, 1, 4, 5, 6]) == [(0, 1), (4, 5)]
+    assert core_sets(3, 2, [0, 1, 4, 5, 6]) is None
+
+
+@pytest.mark.parametrize(
+    "placement, resources, expected",
+    [
+        ({"workers": "auto"}, {"CPU": 4.0}, 4),
+        ({"workers": "auto", "cpus_per_worker": 3}, {"CPU": 8.0}, 2),
+        ({"workers": "3"}, {"CPU": 4.0}, 3),
+        ({"workers": "auto", "gpus_per_worker": 0.25}, {"CPU": 16.0, "GPU": 1.0}, 4),
+        ({"workers": "auto", "resources": '{"TPU": 4}'}, {"CPU": 96.0, "TPU": 8.0}, 2),
+    ],
+)
+def test_how_many_workers_fit(placement, resources, expected):
+    assert workers_that_fit(PlacementConfig(**placement), resources) == expected
+
+
+@pytest.mark.parametrize(
+    "placement, resources, message",
+    [
+        ({"workers": "5"}, {"CPU": 4.0}, "`workers`: 5 of them do not fit, 4 do: each needs 1 CPU"),
+        (
+            {"gpus_per_worker": 1.0},
+            {"CPU": 4.0},
+            "1 of them do not fit, 0 do: each needs 1 CPU, 1 GPU",
+        ),
+    ],
+)
+def test_workers_that_do_not_fit_are_refused(placement, resources, message):
+    with pytest.raises(RequestError) as caught:
+        workers_that_fit(PlacementConfig(**placement), resources)
+    assert message in str(caught.value)
+
+
+def test_a_worker_never_falls_back_to_another_backend():
+    assert environment("cpu", 0)["JAX_PLATFORMS"] == "cpu"
+    assert environment("gpu", 1)["JAX_PLATFORMS"] == "cuda"
+    assert "XLA_CLIENT_MEM_FRACTION" not in environment("gpu", 1)
+
+
+def test_a_share_of_a_gpu_bounds_its_memory():
+    shared = environment("gpu", 0.25)
+    assert float(shared["XLA_CLIENT_MEM_FRACTION"]) * 4 < 0.9
+    assert shared["XLA_CLIENT_MEM_FRACTION"] == shared["XLA_PYTHON_CLIENT_MEM_FRACTION"]
