@@ -115,10 +115,12 @@ class Worker:
         process so far.
         """
         from spaces import parse
+        from spaces.catalogue import known_operators
 
         begin = time.perf_counter()
+        everything = known_operators(self._operators).values()
         result = self._trainer.run(
-            parse(expression, self._operators),
+            parse(expression, self._operators, hidden=everything),
             seed=seed,
             steps=steps,
             execution=self._assignment.execution,

@@ -106,6 +106,7 @@ class SpecialisedForm(ActivationForm):
         self._known = {operator.name: operator for operator in (*table.unary, *table.binary)}
 
     def initial(self, program: Program) -> jax.Array:
+        """As of every form; `program` is ignored."""
         return super().initial(self.table.program(self.candidate))
 
     def _evaluate(self, x, beta, program):

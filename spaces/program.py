@@ -205,14 +205,15 @@ def fuse(candidate: Candidate, known: dict[str, Operator]) -> Operator:
     for unit in candidate.units:
         operators += [known[unit.unary1], known[unit.unary2], known[unit.binary]]
     params = tuple(
-        Param(f"{param.name}_{slot}", param.init)
+        Param(f"p{slot}_{index}", param.init)
         for slot, operator in enumerate(operators)
-        for param in operator.params
+        for index, param in enumerate(operator.params)
     )
 
     def fn(x: Any, values: Mapping[str, Any] = MappingProxyType({})) -> Any:
         def vectors(slot: int) -> dict[str, Any]:
-            return {p.name: values[f"{p.name}_{slot}"] for p in operators[slot].params}
+            names = (param.name for param in operators[slot].params)
+            return {name: values[f"p{slot}_{index}"] for index, name in enumerate(names)}
 
         return compose(candidate, known, x, vectors)
 

@@ -22,7 +22,7 @@ OPERATORS = """
 import jax.numpy as jnp
 from spaces import PAPER, Operator, Param
 
-OPS = PAPER.only("identity", "scale", "sigmoid", "relu", "sin", "mul", "max", "gate").with_unary(
+OPS = PAPER.only("identity", "scale", "sigmoid", "relu", "sin", "mul", "max").with_unary(
     Operator("bend", 1, lambda x, p: p["a"] * jnp.tanh(p["b"] * x) + p["c"] * x,
              params=(Param("a"), Param("b", 0.5), Param("c", 0.1)))
 )
@@ -31,7 +31,10 @@ OPS = PAPER.only("identity", "scale", "sigmoid", "relu", "sin", "mul", "max", "g
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A folder with an operator file that the workers do not have on their path."""
+    """A folder with an operator file that the workers do not have on their path.
+
+    The set lacks `gate`, which the baseline Swish needs.
+    """
     path = tmp_path_factory.mktemp("searches")
     (path / "my_ops.py").write_text(OPERATORS)
     return path
