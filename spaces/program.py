@@ -205,7 +205,7 @@ def fuse(candidate: Candidate, known: dict[str, Operator]) -> Operator:
     for unit in candidate.units:
         operators += [known[unit.unary1], known[unit.unary2], known[unit.binary]]
     params = tuple(
-        Param(f"p{slot}_{index}", param.init)
+        Param(_fused_param(param.name, slot, index), param.init)
         for slot, operator in enumerate(operators)
         for index, param in enumerate(operator.params)
     )
@@ -213,8 +213,13 @@ def fuse(candidate: Candidate, known: dict[str, Operator]) -> Operator:
     def fn(x: Any, values: Mapping[str, Any] = MappingProxyType({})) -> Any:
         def vectors(slot: int) -> dict[str, Any]:
             names = (param.name for param in operators[slot].params)
-            return {name: values[f"p{slot}_{index}"] for index, name in enumerate(names)}
+            return {n: values[_fused_param(n, slot, i)] for i, n in enumerate(names)}
 
         return compose(candidate, known, x, vectors)
 
     return Operator(fused_name(candidate), 1, fn, params=params)
+
+
+def _fused_param(name: str, slot: int, index: int) -> str:
+    """A name of its own for each vector of a fused operator, within the length of names."""
+    return f"{name[:22]}_{slot}_{index}"

@@ -15,18 +15,18 @@ from search.outcome import Outcome, Trial
 
 
 def row(number: int = 1, **changes) -> CandidateRow:
-    values = dict(
-        id=number,
-        expression=f"sin(u{number})",
-        formula="sin(x)",
-        latex=r"\sin x",
-        name=None,
-        verdict="ok",
-        reason="",
-        equal_to=None,
-        fingerprint=np.linspace(-1, 1, 5),
-        curve=np.ones((2, 5), np.float32),
-    )
+    values = {
+        "id": number,
+        "expression": f"sin(u{number})",
+        "formula": "sin(x)",
+        "latex": r"\sin x",
+        "name": None,
+        "verdict": "ok",
+        "reason": "",
+        "equal_to": None,
+        "fingerprint": np.linspace(-1, 1, 5),
+        "curve": np.ones((2, 5), np.float32),
+    }
     return CandidateRow(**{**values, **changes})
 
 
