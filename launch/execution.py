@@ -5,19 +5,22 @@ machine and at every resume: a form that depended on a stopwatch would make hist
 
 A specialised candidate costs a compilation and saves a part of every step. Both are estimated from
 the work in the child: seconds saved per step grow with the elements that pass activations, seconds
-of compilation with the number of activation layers. The constants are measured by
-`docs/performance.md`'s commands on two cores.
+of compilation with the number of activation layers. The constants come from
+`tests/benchmarks/execution.py` on two cores; `docs/performance.md` has the figures.
 """
 
 from __future__ import annotations
 
 from trainers.config import TrainConfig, resnet_blocks
 
-SAVED_NS_PER_ELEMENT = {1: 1.0, 2: 5.0, 3: 10.0}
+SAVED_NS_PER_ELEMENT = {1: 4.0, 2: 4.0, 3: 22.0}
 """Nanoseconds per activation element and step that specialising saves, by core units."""
 
-COMPILE_S = 0.8
-COMPILE_S_PER_LAYER = 0.13
+SAVED_NS_PER_FURTHER_UNIT = 10.0
+"""The same for each core unit beyond the third, estimated and not measured."""
+
+COMPILE_S = 1.5
+COMPILE_S_PER_LAYER = 0.2
 """Seconds to compile a specialised training step and its evaluation."""
 
 
@@ -41,7 +44,8 @@ def choose_execution(
         side * side * train.width * 2**stage * (2 * blocks + (stage == 0))
         for stage, side in enumerate(sides)
     )
-    per_element = SAVED_NS_PER_ELEMENT.get(core_units, 5.0 * (core_units - 1))
+    per_element = SAVED_NS_PER_ELEMENT[min(core_units, 3)]
+    per_element += SAVED_NS_PER_FURTHER_UNIT * max(0, core_units - 3)
     saved = train.steps * train.batch_size * elements * per_element * 1e-9
     cost = COMPILE_S + COMPILE_S_PER_LAYER * layers
     chosen = "specialised" if saved > cost else "traced"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ def plan(**changes) -> Plan:
     return Plan(**{"trials": 30, "window": 6, "chance": 0.1, **changes})
 
 
-def planner_of(journal, strategy="random", the_plan=None, baselines=BASELINES, space=SPACE):
+def planner_of(journal, strategy: Any = "random", the_plan=None, baselines=BASELINES, space=SPACE):
     built = STRATEGIES[strategy].build(space) if isinstance(strategy, str) else strategy
     return Planner(the_plan or plan(), space, TABLE, built, baselines, journal)
 
