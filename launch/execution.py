@@ -37,19 +37,26 @@ def choose_execution(
     """
     if asked != "auto":
         return asked, "asked for"
-    blocks = resnet_blocks(train.child)
-    layers = 6 * blocks + 1
-    sides = (image_size, -(-image_size // 2), -(-image_size // 4))
-    elements = sum(
-        side * side * train.width * 2**stage * (2 * blocks + (stage == 0))
-        for stage, side in enumerate(sides)
-    )
     per_element = SAVED_NS_PER_ELEMENT[min(core_units, 3)]
     per_element += SAVED_NS_PER_FURTHER_UNIT * max(0, core_units - 3)
-    saved = train.steps * train.batch_size * elements * per_element * 1e-9
-    cost = COMPILE_S + COMPILE_S_PER_LAYER * layers
+    elements = train.batch_size * activation_elements(train, image_size)
+    saved = train.steps * elements * per_element * 1e-9
+    cost = COMPILE_S + COMPILE_S_PER_LAYER * (6 * resnet_blocks(train.child) + 1)
     chosen = "specialised" if saved > cost else "traced"
     return chosen, (
         f"over {train.steps} steps a compilation of its own is estimated to save a candidate "
         f"{saved:.1f} s and to cost {cost:.1f} s"
+    )
+
+
+def activation_elements(train: TrainConfig, image_size: int) -> int:
+    """Elements that pass through activations for one image.
+
+    There is one activation layer after the first convolution, then two per residual block.
+    """
+    blocks = resnet_blocks(train.child)
+    sides = (image_size, -(-image_size // 2), -(-image_size // 4))
+    return sum(
+        side * side * train.width * 2**stage * (2 * blocks + (stage == 0))
+        for stage, side in enumerate(sides)
     )

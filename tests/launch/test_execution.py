@@ -7,7 +7,7 @@ import pytest
 from launch.cluster import workers_that_fit
 from launch.config import PlacementConfig
 from launch.errors import RequestError
-from launch.execution import choose_execution
+from launch.execution import activation_elements, choose_execution
 from launch.pool import core_sets
 from launch.worker import environment
 from trainers.config import TrainConfig
@@ -36,6 +36,13 @@ def test_auto_turns_once_as_steps_grow():
         choose(steps=steps, image_size=16)[0] for steps in (1, 10, 100, 1_000, 10_000, 100_000)
     ]
     assert forms == sorted(forms, reverse=True) and len(set(forms)) == 2
+
+
+def test_activation_elements_by_hand():
+    """ResNet-8 of width 16 at 16×16: 3 layers of 16×16×16, 2 of 8×8×32, 2 of 4×4×64."""
+    train = TrainConfig(child="resnet8", width=16)
+    assert activation_elements(train, 16) == 3 * 4096 + 2 * 2048 + 2 * 1024
+    assert activation_elements(train, 15) == 3 * 15 * 15 * 16 + 2 * 8 * 8 * 32 + 2 * 4 * 4 * 64
 
 
 def test_more_core_units_turn_earlier():

@@ -72,7 +72,8 @@ def test_a_second_outcome_of_one_trial_is_refused(tmp_path):
     journal = filled(tmp_path)
     with pytest.raises(sqlite3.IntegrityError), journal.transaction():
         journal.add_outcome(1, Outcome("ok", 0.9, 1.0))
-    assert next(journal.trials())[1].reward == 0.5
+    outcome = next(journal.trials())[1]
+    assert outcome is not None and outcome.reward == 0.5
 
 
 def test_an_older_snapshot_gives_up_its_bytes_and_keeps_its_metrics(tmp_path):
@@ -123,7 +124,8 @@ def test_a_live_journal_and_a_read_only_copy_can_be_read(tmp_path):
     copy.mkdir()
     shutil.copy(folder / FILE_NAME, copy)
     before = sorted(copy.iterdir())
-    assert next(Journal.read(copy).trials())[1].reward == 0.5
+    outcome = next(Journal.read(copy).trials())[1]
+    assert outcome is not None and outcome.reward == 0.5
     assert sorted(copy.iterdir()) == before
 
 
