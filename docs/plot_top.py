@@ -6,6 +6,7 @@ uv run --group docs python docs/plot_top.py RUN docs/top.png
 from __future__ import annotations
 
 import sys
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -33,7 +34,8 @@ def main(run: Path, destination: Path, count: int = 8) -> None:
         axis.set_ylim(-2.5, 5)
         axis.set_xlim(-5, 5)
         name = f"  {candidate.row.name}" if candidate.row.name else ""
-        axis.set_title(f"{place}. {candidate.row.formula}", fontsize=9.5, loc="left")
+        title = textwrap.fill(f"{place}. {candidate.row.formula}", 40, break_long_words=False)
+        axis.set_title(title, fontsize=9, loc="left")
         axis.text(
             0.03, 0.95, f"{100 * (candidate.reward or 0):.2f} %{name}",
             transform=axis.transAxes, va="top", fontsize=9, color="0.3",

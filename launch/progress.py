@@ -61,6 +61,7 @@ class Progress:
     def begin(self, planner: Planner, pool: Pool) -> None:
         """From here on trials are counted."""
         self._planner, self._pool = planner, pool
+        self._best = planner.best()
         self._began = time.monotonic()
         if self._console is not None and self._console.is_terminal:
             self._bar = Bar(

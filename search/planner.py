@@ -141,6 +141,16 @@ class Planner:
         )
         return self._number + ahead + later
 
+    def best(self) -> tuple[float, str] | None:
+        """The highest reward of any trial on the highest rung so far, and its function."""
+        found = [
+            (outcome[0], self._examiner[candidate].formula)
+            for (candidate, rung), trials in self._by_root.items()
+            for trial in trials
+            if rung == self._rung and (outcome := self._outcomes.get(trial.id)) is not None
+        ]
+        return max(found, default=None)
+
     def formula(self, candidate: int) -> str:
         """A candidate as people read it."""
         return self._examiner[candidate].formula

@@ -302,3 +302,12 @@ def test_a_journal_that_the_strategy_does_not_agree_with_is_refused(fresh):
 def test_a_plan_is_checked(changes, message):
     with pytest.raises(ValueError, match=message):
         plan(**changes)
+
+
+def test_the_best_so_far_survives_a_resume(fresh):
+    journal = fresh()
+    assert planner_of(journal).best() is None
+    work(planner_of(reopened(journal)), stop_after=9)
+    rewards = {t.expression: o.reward for t, o in journal.trials() if o is not None and o.reward}
+    best = planner_of(reopened(journal)).best()
+    assert best is not None and best[0] == max(rewards.values())
