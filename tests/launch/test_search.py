@@ -103,7 +103,7 @@ def test_interrupted_and_bereaved_of_a_worker_it_makes_the_same_history(folder, 
     arguments = ("search", "--run-dir", "broken", "--workers", "2", *SCIENCE)
     process = start(folder, *arguments)
     wait_for_outcomes(folder / "broken", 4)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to Ray's processes as well
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 3, errors
     assert "stopped by SIGINT; go on with: actsearch resume broken" in errors
@@ -186,18 +186,18 @@ cluster.shutdown()
 @pytest.fixture
 def ray_address():
     """A Ray cluster that somebody else started, in a process of its own."""
-    host = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", CLUSTER],
         env=environment() | {"RAY_USAGE_STATS_ENABLED": "0"},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-    )
-    assert host.stdin is not None and host.stdout is not None
-    yield host.stdout.readline().strip()
-    host.stdin.close()
-    host.wait(timeout=60)
+    ) as host:
+        assert host.stdin is not None and host.stdout is not None
+        yield host.stdout.readline().strip()
+        host.stdin.close()
+        host.wait(timeout=60)
 
 
 def test_a_running_cluster_makes_the_same_history(folder, two_workers, ray_address):
@@ -228,6 +228,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
 
 
