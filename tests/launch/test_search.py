@@ -112,12 +112,15 @@ def test_interrupted_and_bereaved_of_a_worker_it_makes_the_same_history(folder, 
 
     process = start(folder, *arguments)
     wait_for_outcomes(folder / "broken", before + 2)
-    victims = [
+    workers = [
         child
         for child in psutil.Process(process.pid).children(recursive=True)
         if child.name().startswith("ray::Worker")
     ]
-    victims[0].kill()
+    if len(os.sched_getaffinity(0)) > 1:
+        cores = [tuple(worker.cpu_affinity()) for worker in workers]
+        assert sorted(map(len, cores)) == [1, 1] and cores[0] != cores[1]
+    workers[0].kill()
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import hashlib
 import io
 import tarfile
@@ -20,6 +21,17 @@ from trainers import download
 from trainers.dataset import DATASETS, load_dataset
 from trainers.dataset_spec import DataError, DatasetSpec, Download
 from trainers.download import fetch, unpack
+
+# pooch leaves the connection of a download that broke off to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed.*socket:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def broken_connections_are_collected_here() -> Iterator[None]:
+    """Collects them while the filter above is in force, and not in some later test."""
+    yield
+    gc.collect()
+
 
 TRAIN = [f"data_batch_{batch}.bin" for batch in range(1, 6)]
 TOP = "cifar-10-batches-bin"
