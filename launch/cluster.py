@@ -50,6 +50,10 @@ def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not placement.address:
+        # Ray's name for "this is one machine": its servers then bind to loopback. It is read when
+        # ray is imported; asking for 127.0.0.1 as the node's address alone is overruled.
+        os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -112,11 +113,9 @@ def test_interrupted_and_bereaved_of_a_worker_it_makes_the_same_history(folder, 
 
     process = start(folder, *arguments)
     wait_for_outcomes(folder / "broken", before + 2)
-    workers = [
-        child
-        for child in psutil.Process(process.pid).children(recursive=True)
-        if child.name().startswith("ray::Worker")
-    ]
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    assert {address.removeprefix("::ffff:") for address in listening(family)} == {"127.0.0.1"}
+    workers = [child for child in family if child.name().startswith("ray::Worker")]
     if len(os.sched_getaffinity(0)) > 1:
         cores = [tuple(worker.cpu_affinity()) for worker in workers]
         assert sorted(map(len, cores)) == [1, 1] and cores[0] != cores[1]
@@ -233,6 +232,17 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+def listening(processes: list[psutil.Process]) -> set[str]:
+    """Addresses at which these processes take connections."""
+    found = set()
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.add(connection.laddr.ip)
+    return found
 
 
 def outcomes(run: Path) -> int:
