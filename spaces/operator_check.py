@@ -1,7 +1,8 @@
 """Checks an operator set before a search begins: each fault is one clear line.
 
 What is checked is what the traced program relies on: an operator takes its inputs and vectors, keeps
-shape and dtype, works element by element, is pure, and has a finite gradient somewhere.
+shape and dtype, works element by element, is pure, and has a finite gradient somewhere. A name of a
+built-in operator means that operator: baselines are written with it.
 """
 
 from __future__ import annotations
@@ -11,8 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from .candidate import IDENTITY
+from .catalogue import known_operators
 from .operator import Operator
 from .operator_set import OperatorSet
+from .paper import PAPER
 from .probe import LIMIT, grid
 
 CHANNELS = 8
@@ -67,9 +70,24 @@ def check_operator(operator: Operator) -> str | None:
         return f"{operator.name}: is finite nowhere on [−5, 5]"
     if operator.name == IDENTITY and not np.array_equal(found, x):
         return f"{operator.name}: must return its input, because text leaves it out"
+    if not _keeps_a_known_name(operator, inputs, params, found):
+        return (
+            f"{operator.name}: is the name of a built-in operator, which known functions are written "
+            f"with, and must have its values, vectors and initial values; choose another name"
+        )
     if not any(np.isfinite(np.asarray(leaf)).any() for leaf in jax.tree.leaves(slopes)):
         return f"{operator.name}: has a finite gradient nowhere on [−5, 5]"
     return _mixing(operator, inputs, params, lambda *moved: value_and_slopes(*moved)[0])
+
+
+def _keeps_a_known_name(operator: Operator, inputs, params, found) -> bool:
+    built_in = known_operators(PAPER).get(operator.name)
+    if built_in is None or built_in is operator:
+        return True
+    if built_in.signature != operator.signature:
+        return False
+    expected = built_in(*jax.tree.map(jnp.asarray, inputs), params=params)
+    return bool(np.allclose(found, expected, rtol=1e-4, atol=1e-5, equal_nan=True))
 
 
 def _sound(found: object, x: np.ndarray) -> bool:

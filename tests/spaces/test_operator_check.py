@@ -111,3 +111,22 @@ def test_a_binary_operator_that_mixes_its_second_input_is_found():
 def test_identity_must_be_the_identity():
     bad = PAPER.only("sin", "add").with_unary(Operator("identity", 1, lambda x: 2.0 * x))
     assert check_operators(bad) == ["identity: must return its input, because text leaves it out"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        Operator("gelu", 1, lambda x: 2.0 * x),
+        Operator("scale", 1, lambda x, p: p["beta"] * x, params=(Param("beta", 0.5),)),
+        Operator("sigmoid", 1, lambda x, p: jax.nn.sigmoid(p["a"] * x), params=(Param("a"),)),
+    ],
+    ids=lambda operator: operator.name,
+)
+def test_a_built_in_name_means_the_built_in_operator(bad: Operator):
+    (fault,) = check_operators(PAPER.only("identity", "add").with_unary(bad))
+    assert fault.startswith(f"{bad.name}: is the name of a built-in operator")
+
+
+def test_the_built_in_operator_may_be_written_again():
+    again = Operator("gelu", 1, lambda x: 0.5 * x * (1.0 + jax.lax.erf(x / 2.0**0.5)))
+    assert check_operators(PAPER.only("identity", "add").with_unary(again)) == []
