@@ -36,7 +36,7 @@ class Progress:
         self._best: tuple[float, str] | None = None
         self._here = 0
         self._failures = 0
-        self._began = time.monotonic()
+        self._warm: tuple[int, float] | None = None
         self._last_line = 0.0
         self._planner: Planner | None = None
         self._pool: Pool | None = None
@@ -62,7 +62,6 @@ class Progress:
         """From here on trials are counted."""
         self._planner, self._pool = planner, pool
         self._best = planner.best()
-        self._began = time.monotonic()
         if self._console is not None and self._console.is_terminal:
             self._bar = Bar(
                 SpinnerColumn(),
@@ -80,8 +79,10 @@ class Progress:
 
     def show(self, trial: Trial, outcome: Outcome) -> None:
         """Counts a trial."""
-        assert self._planner is not None
+        assert self._planner is not None and self._pool is not None
         self._here += 1
+        if self._warm is None and self._here >= self._pool.count:
+            self._warm = (self._here, time.monotonic())
         self._failures += outcome.status != "ok"
         if outcome.reward is not None and (self._best is None or outcome.reward > self._best[0]):
             self._best = (outcome.reward, self._planner.formula(trial.candidate))
@@ -103,10 +104,10 @@ class Progress:
             )
 
     def _rate(self) -> str:
-        elapsed = time.monotonic() - self._began
-        if not self._here or self._planner is None:
+        """Counted from when every worker has finished one trial: the first ones compile."""
+        if self._warm is None or self._here == self._warm[0] or self._planner is None:
             return ""
-        per_hour = 3600 * self._here / elapsed
+        per_hour = 3600 * (self._here - self._warm[0]) / (time.monotonic() - self._warm[1])
         left = (self._planner.expected - self._planner.done) / per_hour * 3600
         return f"{per_hour:,.0f} trials/h, {_duration(left)} left"
 
