@@ -19,8 +19,8 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
 from rich.markup import escape
 
-from .config import Flag, build, flags, read_config
 from .errors import DONE, FAILED, STOPPED, WRONG_REQUEST, RequestError, RunFailedError
+from .flags import Flag, build, flags, read_config
 from .presets import DEFAULT, PRESETS
 
 app = App(

@@ -1,21 +1,15 @@
 """What a run is asked to do: frozen dataclasses that are the Python API, the flags and config.json.
 
+`launch.flags` makes options and documents of them.
+
 Science decides what is found and never changes once a run exists. Placement decides where and how
 long it runs, and may change whenever the run is resumed.
 """
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import functools
-import inspect
 import json
-import textwrap
-import typing
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from search.controller import ControllerConfig
@@ -26,11 +20,6 @@ from spaces import CATALOGUE, known_function
 from spaces.space import MAX_CORE_UNITS
 from spaces.suggest import did_you_mean
 from trainers.config import TrainConfig
-
-from .errors import RequestError
-
-VERSION = 1
-"""Version of config.json."""
 
 EXECUTIONS = ("auto", "traced", "specialised")
 BASELINES = ",".join(known.key for known in CATALOGUE if known.group == "baseline")
@@ -239,179 +228,9 @@ class Science:
         return getattr(self, self.search.strategy, None) or STRATEGIES[self.search.strategy]()
 
 
-SECTIONS: Mapping[str, type] = {
-    "space": SpaceConfig,
-    "search": SearchConfig,
-    "train": TrainConfig,
-    "controller": ControllerConfig,
-    "evolution": EvolutionConfig,
-    "exhaustive": ExhaustiveConfig,
-    "placement": PlacementConfig,
-}
-"""Sections of config.json, and groups of flags."""
-
-_PREFIXED = ("controller", "evolution", "exhaustive")
-
-
-@dataclass(frozen=True, slots=True)
-class Flag:
-    """One option of the command line, which is one field of one section."""
-
-    name: str
-    """As a Python name: `batch_size` for `--batch-size`."""
-    section: str
-    """Where it stands in config.json."""
-    field: str
-    """Its name there."""
-    type: Any
-    """Its type, None aside."""
-    default: Any
-    """Its value when nobody says otherwise."""
-    help: str
-    """What it means: the field's docstring."""
-
-
-@functools.cache
-def flags() -> Mapping[str, Flag]:
-    """All options by name."""
-    found = {}
-    for section, kind in SECTIONS.items():
-        hints, documentation = typing.get_type_hints(kind), _field_docstrings(kind)
-        for entry in dataclasses.fields(kind):
-            name = f"{section}_{entry.name}" if section in _PREFIXED else entry.name
-            found[name] = Flag(
-                name,
-                section,
-                entry.name,
-                hints[entry.name],
-                entry.default,
-                documentation.get(entry.name, ""),
-            )
-    return found
-
-
-def build(values: Mapping[str, Any]) -> tuple[Science, PlacementConfig]:
-    """Makes the configuration from values by flag name; what is missing has its default.
-
-    Raises:
-        RequestError: A value is out of its range.
-    """
-    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
-    for name, value in values.items():
-        flag = flags()[name]
-        sections[flag.section][flag.field] = value
-    try:
-        built = {section: SECTIONS[section](**given) for section, given in sections.items()}
-        placement = built.pop("placement")
-        science = Science(**built)
-    except (ValueError, TypeError) as error:
-        raise RequestError(_as_flag(str(error))) from None
-    return science, placement
-
-
-def to_json(science: Science, placement: PlacementConfig) -> dict[str, Any]:
-    """The content of config.json."""
-    return {
-        "version": VERSION,
-        **dataclasses.asdict(science),
-        "placement": dataclasses.asdict(placement),
-    }
-
-
-def values_from_json(document: Any, origin: str) -> dict[str, Any]:
-    """Values by flag name from the content of a config.json; unknown entries are refused.
-
-    Raises:
-        RequestError: It is no such document, or of another version.
-    """
-    if not isinstance(document, dict):
-        raise RequestError(f"{origin} must hold a JSON object of sections {', '.join(SECTIONS)}")
-    values = {}
-    for section, entries in document.items():
-        if section == "version":
-            if entries != VERSION:
-                raise RequestError(
-                    f"{origin} has version {entries!r}, this actsearch reads {VERSION}"
-                )
-            continue
-        if section not in SECTIONS or not isinstance(entries, dict):
-            near = did_you_mean(section, SECTIONS) or f"; sections are {', '.join(SECTIONS)}"
-            raise RequestError(f"{origin}: unknown section `{section}`{near}")
-        for name, value in entries.items():
-            flag = next(
-                (f for f in flags().values() if f.section == section and f.field == name), None
-            )
-            if flag is None:
-                known = [f.field for f in flags().values() if f.section == section]
-                raise RequestError(
-                    f"{origin}: unknown entry `{section}.{name}`{did_you_mean(name, known)}"
-                )
-            values[flag.name] = _typed(value, flag, f"{origin}: `{section}.{name}`")
-    return values
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Values by flag name from a configuration file.
-
-    Raises:
-        RequestError: It cannot be read.
-    """
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RequestError(f"cannot read {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise RequestError(f"{path} is no JSON: {str(error).splitlines()[0]}") from None
-    return values_from_json(document, str(path))
-
-
-def differences(ours: Science, theirs: Science) -> Iterator[str]:
-    """One line for each field in which two searches differ: "`steps` is 400 there, 300 here"."""
-    for flag in flags().values():
-        if flag.section == "placement":
-            continue
-        here = getattr(getattr(ours, flag.section), flag.field)
-        there = getattr(getattr(theirs, flag.section), flag.field)
-        if here != there:
-            yield f"`{flag.name}` is {there!r} there, {here!r} here"
-
-
-def _typed(value: Any, flag: Flag, where: str) -> Any:
-    kinds = typing.get_args(flag.type) or (flag.type,)
-    if value is None and type(None) in kinds:
-        return None
-    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if any(kind is type(value) for kind in kinds):
-        return value
-    names = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
-    raise RequestError(f"{where} must be {names}, got {value!r}")
-
-
 def _whole(name: str, value: Any, least: int, most: int | None = None) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError(f"`{name}` must be a whole number, got {value!r}")
     if value < least or (most is not None and value > most):
         allowed = f"≥ {least}" if most is None else f"{least} to {most}"
         raise ValueError(f"`{name}` must be {allowed}, got {value}")
-
-
-def _as_flag(message: str) -> str:
-    """The first line of a message, as it names fields; flags are the same names with dashes."""
-    return message.splitlines()[0] if message else "the request is wrong"
-
-
-def _field_docstrings(kind: type) -> dict[str, str]:
-    """The string under each field of a dataclass, on one line."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
-    assert isinstance(tree, ast.ClassDef)
-    found = {}
-    for entry, following in zip(tree.body, tree.body[1:], strict=False):
-        if (
-            isinstance(entry, ast.AnnAssign)
-            and isinstance(entry.target, ast.Name)
-            and isinstance(following, ast.Expr)
-            and isinstance(following.value, ast.Constant)
-        ):
-            found[entry.target.id] = " ".join(str(following.value.value).split())
-    return found

@@ -11,15 +11,9 @@ from pathlib import Path
 from search.journal import FILE_NAME, Journal, JournalError
 from spaces import OperatorSource, read_source
 
-from .config import (
-    PlacementConfig,
-    Science,
-    build,
-    differences,
-    read_config,
-    to_json,
-)
+from .config import PlacementConfig, Science
 from .errors import RequestError
+from .flags import build, differences, read_config, to_json
 
 CONFIG_NAME = "config.json"
 RUNS = Path("runs")

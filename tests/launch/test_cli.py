@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from launch.cli import run
-from launch.config import build, to_json
+from launch.flags import build, to_json
 from search.journal import CandidateRow, Journal
 from search.outcome import Outcome, Trial
 

@@ -7,16 +7,9 @@ import json
 
 import pytest
 
-from launch.config import (
-    Rung,
-    build,
-    differences,
-    flags,
-    read_config,
-    to_json,
-    values_from_json,
-)
+from launch.config import Rung
 from launch.errors import RequestError
+from launch.flags import build, differences, flags, read_config, to_json, values_from_json
 from launch.presets import PRESETS
 from launch.run import read_run_config
 from spaces import CATALOGUE

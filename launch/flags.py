@@ -1,0 +1,191 @@
+"""The configuration as flags and as config.json: one option for each field of each section."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import inspect
+import json
+import textwrap
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from search.controller import ControllerConfig
+from search.evolution import EvolutionConfig
+from search.exhaustive import ExhaustiveConfig
+from spaces.suggest import did_you_mean
+from trainers.config import TrainConfig
+
+from .config import PlacementConfig, Science, SearchConfig, SpaceConfig
+from .errors import RequestError
+
+VERSION = 1
+"""Version of config.json."""
+
+SECTIONS: Mapping[str, type] = {
+    "space": SpaceConfig,
+    "search": SearchConfig,
+    "train": TrainConfig,
+    "controller": ControllerConfig,
+    "evolution": EvolutionConfig,
+    "exhaustive": ExhaustiveConfig,
+    "placement": PlacementConfig,
+}
+"""Sections of config.json, and groups of flags."""
+
+_PREFIXED = ("controller", "evolution", "exhaustive")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One option of the command line, which is one field of one section."""
+
+    name: str
+    """As a Python name: `batch_size` for `--batch-size`."""
+    section: str
+    """Where it stands in config.json."""
+    field: str
+    """Its name there."""
+    type: Any
+    """Its type, None aside."""
+    default: Any
+    """Its value when nobody says otherwise."""
+    help: str
+    """What it means: the field's docstring."""
+
+
+@functools.cache
+def flags() -> Mapping[str, Flag]:
+    """All options by name."""
+    found = {}
+    for section, kind in SECTIONS.items():
+        hints, documentation = typing.get_type_hints(kind), _field_docstrings(kind)
+        for entry in dataclasses.fields(kind):
+            name = f"{section}_{entry.name}" if section in _PREFIXED else entry.name
+            found[name] = Flag(
+                name,
+                section,
+                entry.name,
+                hints[entry.name],
+                entry.default,
+                documentation.get(entry.name, ""),
+            )
+    return found
+
+
+def build(values: Mapping[str, Any]) -> tuple[Science, PlacementConfig]:
+    """Makes the configuration from values by flag name; what is missing has its default.
+
+    Raises:
+        RequestError: A value is out of its range.
+    """
+    sections: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for name, value in values.items():
+        flag = flags()[name]
+        sections[flag.section][flag.field] = value
+    try:
+        built = {section: SECTIONS[section](**given) for section, given in sections.items()}
+        placement = built.pop("placement")
+        science = Science(**built)
+    except (ValueError, TypeError) as error:
+        raise RequestError(str(error).splitlines()[0]) from None
+    return science, placement
+
+
+def to_json(science: Science, placement: PlacementConfig) -> dict[str, Any]:
+    """The content of config.json."""
+    return {
+        "version": VERSION,
+        **dataclasses.asdict(science),
+        "placement": dataclasses.asdict(placement),
+    }
+
+
+def values_from_json(document: Any, origin: str) -> dict[str, Any]:
+    """Values by flag name from the content of a config.json; unknown entries are refused.
+
+    Raises:
+        RequestError: It is no such document, or of another version.
+    """
+    if not isinstance(document, dict):
+        raise RequestError(f"{origin} must hold a JSON object of sections {', '.join(SECTIONS)}")
+    values = {}
+    for section, entries in document.items():
+        if section == "version":
+            if entries != VERSION:
+                raise RequestError(
+                    f"{origin} has version {entries!r}, this actsearch reads {VERSION}"
+                )
+            continue
+        if section not in SECTIONS or not isinstance(entries, dict):
+            near = did_you_mean(section, SECTIONS) or f"; sections are {', '.join(SECTIONS)}"
+            raise RequestError(f"{origin}: unknown section `{section}`{near}")
+        for name, value in entries.items():
+            flag = next(
+                (f for f in flags().values() if f.section == section and f.field == name), None
+            )
+            if flag is None:
+                known = [f.field for f in flags().values() if f.section == section]
+                raise RequestError(
+                    f"{origin}: unknown entry `{section}.{name}`{did_you_mean(name, known)}"
+                )
+            values[flag.name] = _typed(value, flag, f"{origin}: `{section}.{name}`")
+    return values
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Values by flag name from a configuration file.
+
+    Raises:
+        RequestError: It cannot be read.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RequestError(f"cannot read {path}: {error.strerror}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise RequestError(f"{path} is no JSON: {str(error).splitlines()[0]}") from None
+    return values_from_json(document, str(path))
+
+
+def differences(ours: Science, theirs: Science) -> Iterator[str]:
+    """One line for each field in which two searches differ: "`steps` is 400 there, 300 here"."""
+    for flag in flags().values():
+        if flag.section == "placement":
+            continue
+        here = getattr(getattr(ours, flag.section), flag.field)
+        there = getattr(getattr(theirs, flag.section), flag.field)
+        if here != there:
+            yield f"`{flag.name}` is {there!r} there, {here!r} here"
+
+
+def _typed(value: Any, flag: Flag, where: str) -> Any:
+    kinds = typing.get_args(flag.type) or (flag.type,)
+    if value is None and type(None) in kinds:
+        return None
+    if float in kinds and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if any(kind is type(value) for kind in kinds):
+        return value
+    names = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
+    raise RequestError(f"{where} must be {names}, got {value!r}")
+
+
+def _field_docstrings(kind: type) -> dict[str, str]:
+    """The string under each field of a dataclass, on one line."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for entry, following in zip(tree.body, tree.body[1:], strict=False):
+        if (
+            isinstance(entry, ast.AnnAssign)
+            and isinstance(entry.target, ast.Name)
+            and isinstance(following, ast.Expr)
+            and isinstance(following.value, ast.Constant)
+        ):
+            found[entry.target.id] = " ".join(str(following.value.value).split())
+    return found
