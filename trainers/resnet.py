@@ -25,6 +25,8 @@ import numpy as np
 from flax import nnx
 
 from .config import resnet_blocks
+from .convolution import conv3x3
+from .normalisation import batch_norm, normalise_by
 
 Tree = Any
 """Nested dicts whose leaves are arrays."""
@@ -73,33 +75,31 @@ class Activation(nnx.Module):
 
 
 class ConvNorm(nnx.Module):
-    """3 x 3 convolution in `dtype`, then BatchNorm, whose arithmetic is always float32.
+    """3 x 3 convolution in `dtype`, then BatchNorm, whose arithmetic is always float32."""
 
-    Padding is one pixel on each side, also for stride 2: windows stay centred on the pixels that
-    the shortcut keeps.
-    """
+    momentum = 0.9
+    """Of the running statistics, which so average some ten steps: short trials need to settle."""
 
-    def __init__(
-        self, inputs: int, outputs: int, *, stride: int, dtype: jnp.dtype, rngs: nnx.Rngs
-    ) -> None:
-        self.conv = nnx.Conv(
-            inputs,
-            outputs,
-            (3, 3),
-            strides=(stride, stride),
-            padding=((1, 1), (1, 1)),
-            use_bias=False,
-            dtype=dtype,
-            param_dtype=jnp.float32,
-            rngs=rngs,
-        )
-        # Running averages over about ten steps: trials of a hundred steps need to settle.
-        self.norm = nnx.BatchNorm(outputs, momentum=0.9, dtype=jnp.float32, rngs=rngs)
+    def __init__(self, inputs: int, outputs: int, *, stride: int, dtype: jnp.dtype) -> None:
+        self.kernel = nnx.Param(jnp.zeros((3, 3, inputs, outputs)))
+        self.scale = nnx.Param(jnp.ones(outputs))
+        self.bias = nnx.Param(jnp.zeros(outputs))
+        self.mean = nnx.BatchStat(jnp.zeros(outputs))
+        self.var = nnx.BatchStat(jnp.ones(outputs))
+        self.stride = stride
         self.dtype = dtype
 
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
         """[B, H, W, C] to `dtype` [B, H / stride, W / stride, C']."""
-        y = self.norm(self.conv(x).astype(jnp.float32), use_running_average=not train)
+        kernel = self.kernel[...].astype(self.dtype)
+        y = conv3x3(x.astype(self.dtype), kernel, stride=self.stride)
+        scale, bias = self.scale[...], self.bias[...]
+        if train:
+            y, mean, variance = batch_norm(y, scale, bias)
+            for running, now in ((self.mean, mean), (self.var, variance)):
+                running[...] = self.momentum * running[...] + (1 - self.momentum) * now
+        else:
+            y = normalise_by(y, self.mean[...], self.var[...], scale, bias)
         return y.astype(self.dtype)
 
 
@@ -120,11 +120,10 @@ class BasicBlock(nnx.Module):
         stride: int,
         form: Form,
         dtype: jnp.dtype,
-        rngs: nnx.Rngs,
     ) -> None:
-        self.conv1 = ConvNorm(inputs, outputs, stride=stride, dtype=dtype, rngs=rngs)
+        self.conv1 = ConvNorm(inputs, outputs, stride=stride, dtype=dtype)
         self.act1 = Activation(outputs, form)
-        self.conv2 = ConvNorm(outputs, outputs, stride=1, dtype=dtype, rngs=rngs)
+        self.conv2 = ConvNorm(outputs, outputs, stride=1, dtype=dtype)
         self.act2 = Activation(outputs, form)
         self.channels = outputs
         self.stride = stride
@@ -160,7 +159,7 @@ class ResNet(nnx.Module):
         dtype: jnp.dtype,
         rngs: nnx.Rngs,
     ) -> None:
-        self.stem = ConvNorm(channels, width, stride=1, dtype=dtype, rngs=rngs)
+        self.stem = ConvNorm(channels, width, stride=1, dtype=dtype)
         self.act = Activation(width, form)
         blocks = []
         inputs = width
@@ -168,9 +167,7 @@ class ResNet(nnx.Module):
             outputs = width * 2**stage
             for block in range(resnet_blocks(name)):
                 stride = 2 if stage and not block else 1
-                blocks.append(
-                    BasicBlock(inputs, outputs, stride=stride, form=form, dtype=dtype, rngs=rngs)
-                )
+                blocks.append(BasicBlock(inputs, outputs, stride=stride, form=form, dtype=dtype))
                 inputs = outputs
         self.blocks = nnx.List(blocks)
         self.dense = nnx.Linear(

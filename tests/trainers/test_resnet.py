@@ -125,8 +125,8 @@ def test_initial_weights_follow_he_and_the_seed_alone():
         else:
             assert (leaf == (1.0 if kind == "scale" else 0.0)).all()
     assert all(map(np.array_equal, jax.tree.leaves(first), jax.tree.leaves(again)))
-    kernel = first.weights["stem"]["conv"]["kernel"]
-    assert not np.array_equal(kernel, other.weights["stem"]["conv"]["kernel"])
+    kernel = first.weights["stem"]["kernel"]
+    assert not np.array_equal(kernel, other.weights["stem"]["kernel"])
     # Another form has vectors of another shape; the weights are the same bits.
     traced = TracedForm(OperatorTable.for_run(PAPER.only("identity", "scale", "mix"), core_units=1))
     paper = Child("resnet8", width=16, channels=3, num_classes=5, form=traced, precision="float32")
@@ -150,7 +150,7 @@ class SlowResNet:
         self.seen: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def conv_norm(self, name: str, weights: Any, stats: Any, x: np.ndarray, stride: int):
-        kernel = weights["conv"]["kernel"]
+        kernel = weights["kernel"]
         padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
         rows, columns = range(0, x.shape[1], stride), range(0, x.shape[2], stride)
         y = np.zeros((len(x), len(rows), len(columns), kernel.shape[-1]))
@@ -160,22 +160,22 @@ class SlowResNet:
                 y[:, i, j] = np.tensordot(window, kernel, axes=([1, 2, 3], [0, 1, 2]))
         self.seen[name] = y.mean((0, 1, 2)), y.var((0, 1, 2))
         mean, var = self.seen[name] if self.train else (stats["mean"], stats["var"])
-        return (y - mean) / np.sqrt(var + 1e-5) * weights["norm"]["scale"] + weights["norm"]["bias"]
+        return (y - mean) / np.sqrt(var + 1e-5) * weights["scale"] + weights["bias"]
 
     def act(self, x: np.ndarray, beta: np.ndarray) -> np.ndarray:
         return x / (1 + np.exp(-beta[0, 0] * x))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         weights, stats = self.weights, self.stats
-        x = self.conv_norm("stem", weights["stem"], stats["stem"]["norm"], x, 1)
+        x = self.conv_norm("stem", weights["stem"], stats["stem"], x, 1)
         x = self.act(x, self.beta["act"]["beta"])
         for index in range(3):
             block, beta = weights["blocks"][index], self.beta["blocks"][index]
             running = stats["blocks"][index]
             stride = 2 if index else 1
-            y = self.conv_norm(f"{index}.1", block["conv1"], running["conv1"]["norm"], x, stride)
+            y = self.conv_norm(f"{index}.1", block["conv1"], running["conv1"], x, stride)
             y = self.act(y, beta["act1"]["beta"])
-            y = self.conv_norm(f"{index}.2", block["conv2"], running["conv2"]["norm"], y, 1)
+            y = self.conv_norm(f"{index}.2", block["conv2"], running["conv2"], y, 1)
             kept = x[:, ::stride, ::stride]
             y[..., : x.shape[-1]] += kept
             x = self.act(y, beta["act2"]["beta"])
@@ -203,7 +203,7 @@ def test_the_whole_network_against_a_slow_one(train: bool):
     ):
         for kind, seen in zip(("mean", "var"), slow.seen[name], strict=True):
             np.testing.assert_allclose(
-                after["norm"][kind], 0.9 * before["norm"][kind] + 0.1 * seen, rtol=1e-3, atol=1e-5
+                after[kind], 0.9 * before[kind] + 0.1 * seen, rtol=1e-3, atol=1e-5
             )
 
 
