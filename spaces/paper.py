@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     import jax
     import jax.numpy as jnp
     import sympy as sp
+
+    from . import elementary
 else:
+    elementary = LazyModule("spaces.elementary")
     jax = LazyModule("jax")
     jnp = LazyModule("jax.numpy")
     sp = LazyModule("sympy")
@@ -85,9 +88,9 @@ _UNARY = (
            "log(|[a]| + ε)", r"\log\left(\left|[a]\right| + \varepsilon\right)"),
     _unary("exp", lambda x: jnp.exp(x), lambda x: sp.exp(x), "torch.exp({a})",
            "exp([a])", r"\exp\left([a]\right)"),
-    _unary("sin", lambda x: jnp.sin(x), lambda x: sp.sin(x), "torch.sin({a})",
+    _unary("sin", lambda x: elementary.sin(x), lambda x: sp.sin(x), "torch.sin({a})",
            *_call("sin", r"\sin")),
-    _unary("cos", lambda x: jnp.cos(x), lambda x: sp.cos(x), "torch.cos({a})",
+    _unary("cos", lambda x: elementary.cos(x), lambda x: sp.cos(x), "torch.cos({a})",
            *_call("cos", r"\cos")),
     _unary("sinh", lambda x: jnp.sinh(x), lambda x: sp.sinh(x), "torch.sinh({a})",
            *_call("sinh", r"\sinh")),
@@ -97,9 +100,9 @@ _UNARY = (
            *_call("tanh", r"\tanh")),
     _unary("asinh", lambda x: jnp.arcsinh(x), lambda x: sp.asinh(x), "torch.asinh({a})",
            "sinh⁻¹([a])", r"\sinh^{-1}\left([a]\right)"),
-    _unary("atan", lambda x: jnp.arctan(x), lambda x: sp.atan(x), "torch.atan({a})",
+    _unary("atan", lambda x: elementary.atan(x), lambda x: sp.atan(x), "torch.atan({a})",
            "tan⁻¹([a])", r"\tan^{-1}\left([a]\right)"),
-    _unary("sinc", lambda x: jnp.sinc(x), lambda x: sp.sinc(sp.pi * x), "torch.sinc({a})",
+    _unary("sinc", lambda x: elementary.sinc(x), lambda x: sp.sinc(sp.pi * x), "torch.sinc({a})",
            *_call("sinc")),
     _unary("relu", lambda x: jnp.maximum(x, 0.0), lambda x: sp.Max(x, 0),
            "torch.clamp({a}, min=0)", "max([a], 0)", r"\max\left([a], 0\right)"),

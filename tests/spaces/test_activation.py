@@ -366,24 +366,39 @@ def test_the_gradient_of_beta_under_bfloat16_is_that_of_float32(kind: str):
     np.testing.assert_allclose(np.asarray(dx, np.float64), by_x, rtol=2**-7, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["traced", "specialised"])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-def test_only_x_and_beta_are_kept_for_the_way_back(kind: str, dtype: Any):
-    candidate = parse("u1 = mul(x, sin(exp(x))); mix(tanh(u1), scale(u1))", PAPER)
-    table = OperatorTable.for_run(
-        PAPER.only("identity", "sin", "exp", "tanh", "scale", "mul", "mix"), core_units=3
-    )
-    form: ActivationForm = (
-        TracedForm(table) if kind == "traced" else SpecialisedForm(table, candidate)
-    )
-    x, beta = jnp.ones((4, 3), dtype), jnp.ones((9, 1, 3), jnp.float32)
-    program = table.program(candidate)
+def kept_for_the_way_back(form: ActivationForm, text: str, dtype: Any) -> list[Any]:
+    candidate = parse(text, PAPER)
+    program = form.table.program(candidate)
+    x, beta = jnp.ones((4, 3), dtype), jnp.ones((form.slots, 1, 3), jnp.float32)
     _, pull_back = jax.vjp(lambda x, beta: form(x, beta, program), x, beta)
-    kept = [leaf for leaf in jax.tree.leaves(pull_back) if hasattr(leaf, "shape")]
-    floats = [leaf for leaf in kept if jnp.issubdtype(leaf.dtype, jnp.floating)]
-    assert sum(leaf.size for leaf in kept) <= sum(leaf.size for leaf in floats) + 15  # the program
+    leaves = [leaf for leaf in jax.tree.leaves(pull_back) if hasattr(leaf, "shape")]
+    floats = [leaf for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    # Beside them the program, 5 integers a unit.
+    assert sum(leaf.size for leaf in leaves) <= sum(leaf.size for leaf in floats) + 15
+    return floats
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_specialised_form_keeps_x_and_beta_alone(dtype: Any):
+    text = "u1 = mul(x, sin(exp(x))); mix(tanh(u1), scale(u1))"
+    table = OperatorTable.for_run(PAPER, core_units=3)
+    floats = kept_for_the_way_back(SpecialisedForm(table, parse(text, PAPER)), text, dtype)
     assert sorted(leaf.shape for leaf in floats) == [(4, 3), (9, 1, 3)]
     assert {leaf.dtype for leaf in floats} == {jnp.dtype(dtype), jnp.dtype(jnp.float32)}
+
+
+@pytest.mark.parametrize("core_units", [1, 2])
+def test_the_traced_form_keeps_no_more_for_more_operators(core_units: int):
+    def kept(*names: str) -> list[tuple[int, ...]]:
+        table = OperatorTable.for_run(PAPER.only("identity", *names), core_units=core_units)
+        floats = kept_for_the_way_back(TracedForm(table), "mul(x, x)", jnp.float32)
+        return sorted(leaf.shape for leaf in floats)
+
+    few = kept("mul")
+    # x, the slope and two operands for each unit, the inner units' values; beta.
+    images = 2 + 2 * core_units + core_units - 1
+    assert few == sorted([(4, 3)] * images + [(3 * core_units, 1, 3)])
+    assert kept("mul", "div", "rbf", "sin", "exp", "tanh", "scale") == few
 
 
 def test_each_channel_has_vectors_of_its_own():
