@@ -1,4 +1,4 @@
-"""The command line: `actsearch search | resume | top | space | operators`.
+"""The command line: `actsearch search | resume | top | space | operators | bench`.
 
 Every command ends with one of four exit codes (see `launch.errors`) and prints at most one line on
 stderr when it fails. Imports that cost more than a moment stand inside the commands that need them.
@@ -143,17 +143,10 @@ def search(
     json
         Print one JSON document instead of tables.
     """
-    from spaces.suggest import did_you_mean
-
     from .driver import load_data
     from .run import new_folder, start_or_resume
 
-    name = preset or DEFAULT
-    if name not in PRESETS:
-        near = did_you_mean(name, PRESETS)
-        raise RequestError(f"`preset` must be one of {', '.join(PRESETS)}, got {name!r}{near}")
-    from_file = read_config(config) if config is not None else {}
-    science, placement = build({**PRESETS[name], **from_file, **_given(options)})
+    science, placement = _request(preset, config, options)
     _check_request(science)
     data = load_data(science, placement)
     folder = run_dir or new_folder(science.train.dataset, science.search.strategy)
@@ -305,6 +298,68 @@ def operators(
         out.print(operator_table(records))
         out.print(f"{len(records)} operators, all checks passed", highlight=False)
     return DONE
+
+
+@app.command
+@_with_flags(*_SEARCH_SECTIONS)
+def bench(
+    *,
+    preset: str | None = None,
+    config: Path | None = None,
+    candidates: int = 5,
+    seconds: float = 60.0,
+    processes: int = 1,
+    json: Annotated[bool, Parameter(negative="")] = False,
+    **options: Any,
+) -> int:
+    """What this machine can do for a search, and how long the search would take; trains no run.
+
+    Parameters
+    ----------
+    preset
+        Starting values: quick (the default), cifar10 or paper. `--config` and flags beat them.
+    config
+        A JSON file with values, in the form of a run's config.json. Flags beat it.
+    candidates
+        How many random candidates to time in both forms, if the time suffices.
+    seconds
+        About how long to measure.
+    processes
+        How many workers to measure at once, each on cores of its own.
+    json
+        Print one JSON document.
+    """
+    from .bench import BenchOptions, bench_lines
+    from .bench import bench as measure
+    from .driver import load_data
+
+    measuring = BenchOptions(candidates=candidates, seconds=seconds, processes=processes)
+    science, placement = _request(preset, config, options)
+    _check_request(science)
+    data = load_data(science, placement)
+
+    def say(message: str) -> None:
+        if not json:
+            print(message, file=sys.stderr)
+
+    found = measure(science, placement, data, measuring, say)
+    if json:
+        print(json_module.dumps(found, ensure_ascii=False, allow_nan=False))
+    else:
+        print("\n".join(bench_lines(found)))
+    return DONE
+
+
+def _request(preset: str | None, config: Path | None, options: dict[str, Any]) -> tuple[Any, Any]:
+    """Science and placement from a preset, a file and flags; each beats the ones before."""
+    from spaces.suggest import did_you_mean
+
+    name = preset or DEFAULT
+    if name not in PRESETS:
+        near = did_you_mean(name, PRESETS)
+        raise RequestError(f"`preset` must be one of {', '.join(PRESETS)}, got {name!r}{near}")
+    from_file = read_config(config) if config is not None else {}
+    return build({**PRESETS[name], **from_file, **_given(options)})
 
 
 def _check_request(science: Any) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from trainers.environment import ALLOCATOR
+
 if TYPE_CHECKING:
     from spaces import OperatorSource, OperatorTable
     from trainers.config import TrainConfig
@@ -37,14 +39,8 @@ class Assignment:
     """JAX backend that the worker must have: `cpu`, `gpu` or `tpu`."""
 
 
-ENVIRONMENT: Mapping[str, str] = {
-    "MALLOC_MMAP_THRESHOLD_": "1073741824",
-    "MALLOC_TRIM_THRESHOLD_": "1073741824",
-    "MALLOC_TOP_PAD_": "67108864",
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-}
-"""With glibc's default thresholds each training step maps and faults in fresh pages; raised, the
-traced step took 22 instead of 32 ms."""
+ENVIRONMENT: Mapping[str, str] = {**ALLOCATOR, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+"""What every worker process starts with."""
 
 
 def environment(platform: str, gpus: float) -> dict[str, str]:

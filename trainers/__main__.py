@@ -1,10 +1,11 @@
 """Scores one candidate and prints a JSON document: `python -m trainers "gate(scale(x), x)"`.
 
-For a look at one function, and for machines that have only JAX, Flax, optax and NumPy.
+`python -m trainers bench` times candidates instead. Both are for machines that have only JAX, Flax,
+optax and NumPy.
 
 On Linux, glibc gives large arrays back to the system after each step and asks for them again in
-the next; with `MALLOC_MMAP_THRESHOLD_=1073741824 MALLOC_TRIM_THRESHOLD_=2147483648
-MALLOC_TOP_PAD_=268435456` in the environment a step on the CPU takes about two thirds of the time.
+the next; with the settings of `trainers.environment` in the environment a step on the CPU takes
+about two thirds of the time. `bench` starts itself again with them.
 """
 
 from __future__ import annotations
@@ -14,12 +15,9 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import get_type_hints
 
-from .config import PRECISIONS, SCHEDULES, TrainConfig
-
-_ALLOWED = {"schedule": SCHEDULES, "precision": PRECISIONS}
+from .command import add_train_flags, train_config
+from .memory import peak_memory_mib
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,52 +25,31 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="python -m trainers",
         description="Train a child network with an activation function; print the result as JSON.",
+        epilog="`python -m trainers bench --help`: time candidates on this machine.",
     )
     result.add_argument(
         "candidate", help="calls over the paper's operators, for example 'gate(scale(x), x)'"
     )
-    hints = get_type_hints(TrainConfig)
-    for field in dataclasses.fields(TrainConfig):
-        flag, hint = "--" + field.name.replace("_", "-"), hints[field.name]
-        shown = f"default: {field.default}"
-        if hint is bool:
-            result.add_argument(
-                flag, action=argparse.BooleanOptionalAction, default=field.default, help=shown
-            )
-            continue
-        kinds = [
-            kind for kind in (int, float, str) if kind in (hint, *getattr(hint, "__args__", ()))
-        ]
-        result.add_argument(
-            flag,
-            type=kinds[0],
-            choices=_ALLOWED.get(field.name),
-            default=field.default,
-            help=shown,
-        )
-    result.add_argument("--data-dir", type=Path, help="folder with the data set's official files")
-    result.add_argument(
-        "--seed", type=int, default=0, help="weights, batches, augmentation and split; default: 0"
-    )
+    add_train_flags(result)
     result.add_argument(
         "--execution",
         choices=("traced", "specialised"),
         default="specialised",
         help="default: specialised",
     )
-    result.add_argument(
-        "--driver", choices=("loop", "scan"), help="default: loop on a CPU, scan elsewhere"
-    )
     return result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns 0 if the candidate was scored, 1 if that failed, 2 if the request was wrong."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:1] == ["bench"]:
+        from .bench_command import main as bench
+
+        return bench(arguments[1:])
     asked = parser().parse_args(arguments)
     try:
-        config = TrainConfig(
-            **{field.name: getattr(asked, field.name) for field in dataclasses.fields(TrainConfig)}
-        )
+        config = train_config(asked)
         from spaces import PAPER, OperatorTable, parse
 
         from .dataset import load_dataset
@@ -111,21 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "sha256": data.digest,
         },
         "result": result.to_dict(),
-        "peak_memory_mib": _peak_memory_mib(),
+        "peak_memory_mib": peak_memory_mib(),
     }
     print(json.dumps(document, indent=2, allow_nan=False))
     return 1 if result.status == "failed" else 0
 
 
-def _peak_memory_mib() -> float | None:
-    """The most memory that this process has held on the host, where the system tells."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
-
-
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["bench"]:
+        from .bench_command import restart_with_allocator
+
+        restart_with_allocator()
     sys.exit(main())

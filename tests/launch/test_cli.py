@@ -96,6 +96,13 @@ WRONG = [
     (["space", "--core-units", "9"], "`core_units` must be 1 to 8, got 9"),
     (["space", "--sample", "0"], "`sample` must be ≥ 1, got 0"),
     (["operators", "nowhere.py:OPS"], "cannot read operators from nowhere.py"),
+    (["bench", "--preset", "qiuck"], "`preset` must be one of quick, cifar10, paper, got 'qiuck'"),
+    (["bench", "--steps", "0"], "`steps` must be ≥ 1, got 0"),
+    (["bench", "--candidates", "0"], "`candidates` must be ≥ 1, got 0"),
+    (["bench", "--seconds", "0"], "`seconds` must be > 0, got 0.0"),
+    (["bench", "--processes", "0"], "`processes` must be ≥ 1, got 0"),
+    (["bench", "--processes", "9999"], "`processes`: 9999 of 1 cores each do not fit"),
+    (["bench", "--batch-size", "5000"], "`batch_size` must be ≤ 1200"),
 ]
 
 

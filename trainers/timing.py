@@ -1,0 +1,211 @@
+"""Times candidates in both forms, one after the other, and sums up what that means for a search.
+
+Letters: U core units.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .config import TrainConfig
+
+if TYPE_CHECKING:
+    from spaces import Candidate, OperatorSet, OperatorTable
+
+    from .result import Result
+    from .trainer import Trainer
+
+FORMS = ("traced", "specialised")
+"""Both forms, see `spaces.activation`."""
+
+_FEWEST_STEPS = 5
+_DRAWS = 1_000
+"""Candidates that are drawn in the hope of one that is valid and has all U units."""
+
+
+class BenchError(RuntimeError):
+    """It could not be measured; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """One candidate, in seconds; mappings are by form."""
+
+    first_s: float
+    """From the request to the end of the first step, traced, everything else being compiled."""
+    start_s: float
+    """What a trial takes beside its steps: initial values, weights, their way to the device."""
+    step_s: dict[str, float]
+    """A training step, batch included."""
+    evaluate_s: dict[str, float]
+    """An evaluation of the trainer's validation split."""
+    compile_s: float
+    """Compilation of the specialised form."""
+
+
+def random_candidates(
+    operators: OperatorSet, core_units: int, table: OperatorTable, *, seed: int
+) -> Iterator[Candidate]:
+    """Valid candidates of exactly U units, drawn uniformly; of fewer where none has so many."""
+    import numpy as np
+
+    from spaces import Prober, SearchSpace, canonical, run_preflight
+
+    space, prober = SearchSpace(operators, core_units), Prober(table)
+    rng, seen, since = np.random.default_rng(seed), set(), 0
+    while since < 2 * _DRAWS:
+        candidate = canonical(space.candidate(space.sample(rng)), operators)
+        since += 1
+        short = len(candidate.units) < core_units and since <= _DRAWS
+        if short or str(candidate) in seen:
+            continue
+        seen.add(str(candidate))
+        if run_preflight(prober.probe([candidate])[0])[0] == "ok":
+            since = 0
+            yield candidate
+
+
+class Measured(NamedTuple):
+    """What came of timing candidates."""
+
+    traced_compile_s: float
+    """Compilation of the traced form, which a worker does once."""
+    steps: int
+    """Steps that each candidate was trained for in each form."""
+    timings: list[Timing]
+    """At least one."""
+    last: Candidate
+    """The last one that was timed."""
+
+
+def time_candidates(
+    trainer: Trainer,
+    candidates: Iterator[Candidate],
+    *,
+    count: int,
+    seed: int,
+    seconds: float,
+    deadline: float,
+) -> Measured:
+    """Times candidates, alternating between the forms.
+
+    Args:
+        trainer: One that has compiled nothing yet.
+        candidates: Where they come from; those that diverge are passed over.
+        count: How many to time.
+        seed: Decides weights and batches.
+        seconds: About how long all of it may take: decides how many steps each is trained for.
+        deadline: When no further one may begin that is likely to take longer, as
+            `time.perf_counter` has it; one is timed in any case.
+
+    Raises:
+        BenchError: Nothing could be timed.
+    """
+    first = next(candidates, None)
+    if first is None:
+        raise BenchError("no valid candidate was found to be timed")
+    compiled = _run(trainer, first, seed, steps=1, execution="traced")
+    again = _run(trainer, first, seed, steps=1, execution="traced")
+    unit = steps_at_a_time(trainer)
+    fit = int(seconds / (4 * count) / again.seconds.train) * unit
+    steps = max(min(max(fit, _FEWEST_STEPS), trainer.config.steps) // unit, 1) * unit
+    timings, last, longest = [], first, 0.0
+    for candidate in itertools.islice(itertools.chain([first], candidates), 3 * count):
+        begin = time.perf_counter()
+        if timings and begin + longest > deadline:
+            break
+        timing = _time(trainer, candidate, seed, steps)
+        longest = max(longest, time.perf_counter() - begin)
+        if timing is not None:
+            timings.append(timing)
+            last = candidate
+        if len(timings) == count:
+            break
+    if not timings:
+        raise BenchError("every candidate that was drawn diverged")
+    return Measured(compiled.seconds.compile, steps, timings, last)
+
+
+def steps_at_a_time(trainer: Trainer) -> int:
+    """Steps of one call: the scanning driver does whole chunks."""
+    from .loop import CHUNK
+
+    return min(CHUNK, trainer.config.steps) if trainer.driver == "scan" else 1
+
+
+def _time(trainer: Trainer, candidate: Candidate, seed: int, steps: int) -> Timing | None:
+    """Times a candidate in both forms; None if it diverged."""
+    unit = steps_at_a_time(trainer)
+    single = _run(trainer, candidate, seed, steps=1, execution="traced")
+    results = {form: _run(trainer, candidate, seed, steps=steps, execution=form) for form in FORMS}
+    if any(result.status == "diverged" for result in (single, *results.values())):
+        return None
+    start = max(0.0, single.seconds.train - unit * results["traced"].seconds.train / steps)
+    return Timing(
+        first_s=single.seconds.compile + single.seconds.train,
+        start_s=start,
+        step_s={form: max(0.0, r.seconds.train - start) / steps for form, r in results.items()},
+        evaluate_s={form: r.seconds.evaluate for form, r in results.items()},
+        compile_s=results["specialised"].seconds.compile,
+    )
+
+
+def _run(
+    trainer: Trainer, candidate: Candidate, seed: int, *, steps: int, execution: str
+) -> Result:
+    result = trainer.run(candidate, seed=seed, steps=steps, execution=execution)  # type: ignore[arg-type]  # one of FORMS
+    if result.status == "failed":
+        raise BenchError(str(result.reason))
+    return result
+
+
+def summary(
+    timings: list[Timing],
+    config: TrainConfig,
+    traced_compile_s: float,
+    *,
+    evaluations: float = 1.0,
+    execution: str | None = None,
+) -> dict[str, Any]:
+    """Medians over candidates, by form; those of one form stand in front.
+
+    Args:
+        timings: Of at least one candidate.
+        config: Its `steps` and `batch_size` make a trial.
+        traced_compile_s: Compilation of the traced form, which a worker does once.
+        evaluations: How many times the validation split that was timed is a whole one.
+        execution: The form in front; None takes the one that does more candidates an hour.
+    """
+    start = statistics.median(each.start_s for each in timings)
+    forms = {}
+    for form in FORMS:
+        step = statistics.median(each.step_s[form] for each in timings)
+        evaluate = evaluations * statistics.median(each.evaluate_s[form] for each in timings)
+        compiled = statistics.median(each.compile_s for each in timings)
+        each_time = compiled if form == "specialised" else 0.0
+        trial = each_time + start + config.steps * step + evaluate
+        forms[form] = {
+            "step_ms": 1e3 * step,
+            "compile_s": compiled if form == "specialised" else traced_compile_s,
+            "start_s": start,
+            "evaluate_s": evaluate,
+            "trial_s": trial,
+            "images_per_s": config.batch_size / step,
+            "candidates_per_hour": 3600.0 / trial,
+        }
+    form = execution or max(FORMS, key=lambda form: forms[form]["candidates_per_hour"])
+    headline = ("step_ms", "compile_s", "images_per_s", "candidates_per_hour")
+    return {
+        "form": form,
+        **{name: forms[form][name] for name in headline},
+        "traced_over_specialised": statistics.median(
+            each.step_s["traced"] / each.step_s["specialised"] for each in timings
+        ),
+        "first_step_new_candidate_ms": 1e3 * statistics.median(each.first_s for each in timings),
+        "forms": forms,
+    }
