@@ -92,6 +92,7 @@ class Worker:
             os.sched_setaffinity(0, cores)
         import jax
 
+        from trainers.compile_cache import default_folder
         from trainers.trainer import Trainer
 
         if jax.default_backend() != assignment.platform:
@@ -101,7 +102,12 @@ class Worker:
             )
         self._assignment = assignment
         self._operators = assignment.operators.load()
-        self._trainer = Trainer(assignment.train, data, operator_table(self._operators, assignment))
+        self._trainer = Trainer(
+            assignment.train,
+            data,
+            operator_table(self._operators, assignment),
+            cache=default_folder(),
+        )
         return str(jax.devices()[0].device_kind)
 
     def train(self, expression: str, *, seed: int, steps: int) -> dict[str, Any]:

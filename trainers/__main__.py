@@ -68,9 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             extra=[candidate],
             beta_init=config.beta_init,
         )
+        from .compile_cache import default_folder
         from .trainer import Trainer
 
-        trainer = Trainer(config, data, table, driver=asked.driver)
+        trainer = Trainer(config, data, table, driver=asked.driver, cache=default_folder())
         result = trainer.run(candidate, seed=asked.seed, execution=asked.execution)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,6 +15,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -23,6 +24,7 @@ import numpy as np
 from spaces import Candidate, OperatorTable, SpecialisedForm, TracedForm
 
 from .augment import channel_statistics
+from .compile_cache import kept_programs
 from .config import TrainConfig
 from .loop import DRIVERS, Compiled, History, driver_for, shapes
 from .resnet import Child
@@ -68,6 +70,8 @@ class Trainer:
             whole, except onto an accelerator.
         table: Which operators a traced program can dispatch to.
         driver: `loop` or `scan` (see `trainers.loop`); None takes what suits the JAX backend.
+        cache: Where the traced program is kept between processes (see `trainers.compile_cache`);
+            None keeps nothing.
 
     Raises:
         ValueError: The driver is unknown, or a batch is larger than the training set.
@@ -80,6 +84,7 @@ class Trainer:
         table: OperatorTable,
         *,
         driver: Literal["loop", "scan"] | None = None,
+        cache: Path | None = None,
     ) -> None:
         name = driver_for(jax.default_backend()) if driver is None else driver
         if name not in DRIVERS:
@@ -102,6 +107,7 @@ class Trainer:
         self._driver = DRIVERS[name](data, config)
         self._mean, self._deviation = channel_statistics(data.train.images)
         self._traced: Compiled | None = None
+        self._cache = cache
 
     def run(
         self,
@@ -188,7 +194,8 @@ class Trainer:
             if execution == "traced"
             else SpecialisedForm(self._table, candidate)
         )
-        compiled = self._driver.compile(self._functions(form), shapes(program))
+        with kept_programs(self._cache if execution == "traced" else None):
+            compiled = self._driver.compile(self._functions(form), shapes(program))
         self.compilations += 1
         if execution == "traced":
             self._traced = compiled

@@ -1,0 +1,124 @@
+"""Programs kept between processes: found again, never torn, never somebody else's."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from trainers.compile_cache import default_folder, kept_programs
+
+
+@pytest.fixture
+def events() -> Iterator[list[str]]:
+    """The names of what JAX's cache reports."""
+    found: list[str] = []
+
+    def listen(event: str, **_: str | int) -> None:
+        found.append(event)
+
+    jax.monitoring.register_event_listener(listen)
+    yield found
+    jax.monitoring.clear_event_listeners()
+
+
+def compile_and_run(folder: Path | None, number: float) -> float:
+    """A program of its own for each number, compiled afresh, and its result."""
+    with kept_programs(folder):
+        x = jax.ShapeDtypeStruct((3,), jnp.float32)
+        compiled = jax.jit(lambda x: jnp.sin(x) * number).lower(x).compile()
+    return float(np.asarray(compiled(np.ones(3, np.float32)))[0])
+
+
+HIT, MISS = "/jax/compilation_cache/cache_hits", "/jax/compilation_cache/cache_misses"
+
+
+def test_the_second_process_reads_what_the_first_compiled(tmp_path: Path, events: list[str]):
+    folder = tmp_path / "kept"
+    first = compile_and_run(folder, 2.0)
+    assert (events.count(HIT), events.count(MISS)) == (0, 1)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    names = sorted(path.name for path in folder.iterdir())
+    assert len(names) == 1
+    jax.clear_caches()
+    assert compile_and_run(folder, 2.0) == first
+    assert (events.count(HIT), events.count(MISS)) == (1, 1)
+    assert sorted(path.name for path in folder.iterdir()) == names  # nothing of ours is left
+
+
+def test_outside_nothing_is_kept(tmp_path: Path, events: list[str]):
+    compile_and_run(tmp_path / "kept", 3.0)
+    compile_and_run(None, 4.0)
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    setting = "jax_compilation_cache_dir"
+    assert getattr(jax.config, setting) is None
+    assert events.count(MISS) == 1
+
+
+def test_a_process_that_dies_while_it_writes_leaves_nothing_that_is_read(tmp_path: Path):
+    folder = tmp_path / "kept"
+    with pytest.raises(KeyboardInterrupt), kept_programs(folder):
+        (own,) = folder.glob("process-*")
+        (own / "torn").write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert not list(folder.iterdir())
+    # SIGKILL: its folder stays for a day, and is never looked into.
+    dead, old = folder / "process-dead", folder / "process-old"
+    for left in (dead, old):
+        left.mkdir()
+        (left / "torn").write_bytes(b"half")
+    then = time.time() - 90_000
+    os.utime(old, (then, then))
+    compile_and_run(folder, 5.0)
+    assert dead.exists() and not old.exists()
+    assert all(path.name != "torn" for path in folder.iterdir())
+
+
+def test_a_damaged_file_is_compiled_again(tmp_path: Path):
+    folder = tmp_path / "kept"
+    expected = compile_and_run(folder, 6.0)
+    (file,) = folder.iterdir()
+    file.write_bytes(file.read_bytes()[:100])
+    jax.clear_caches()
+    with pytest.warns(UserWarning, match="Error reading persistent compilation cache"):
+        assert compile_and_run(folder, 6.0) == expected
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o702])
+def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path, mode: int, events: list[str]):
+    folder = tmp_path / "kept"
+    folder.mkdir()
+    folder.chmod(mode)
+    compile_and_run(folder, 7.0)
+    assert not list(folder.iterdir())
+    assert events.count(MISS) == 0
+
+
+def test_a_folder_that_cannot_be_made_is_no_error(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    assert compile_and_run(tmp_path / "file" / "kept", 8.0) == pytest.approx(8.0 * 0.8414710)
+
+
+def test_old_files_go_when_there_are_many(tmp_path: Path):
+    folder = tmp_path / "kept"
+    folder.mkdir(mode=0o700)
+    for number in range(100):
+        (folder / f"{number:03d}").write_text("")
+        os.utime(folder / f"{number:03d}", (number, number))
+    compile_and_run(folder, 9.0)
+    left = sorted(path.name for path in folder.iterdir())
+    assert len(left) == 64
+    assert left[0] == "037"
+
+
+def test_the_folder_names_the_version_and_the_processor():
+    from jaxlib.version import __version__
+
+    assert default_folder().name.startswith(f"jaxlib-{__version__}-")
+    assert default_folder() == default_folder()

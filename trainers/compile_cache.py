@@ -1,0 +1,126 @@
+"""Compiled programs kept between processes, so that a search starts in seconds the second time.
+
+The traced training step serves every candidate of a space and takes 12 to 20 s to compile; read
+back, 2 s. Only that program is kept: a specialised one is used once.
+
+JAX's persistent cache does the work. It writes its files in place, so that a process that dies in
+between leaves a torn one, which nobody repairs. Each process therefore has JAX read and write in a
+folder of its own, filled with links to what is known, and publishes what is new by a link, which is
+there whole or not at all.
+
+A kept program is machine code: it is only read from a folder that belongs to this user and that
+nobody else may write. The folder is named by the version of jaxlib and by the processor, because
+XLA compiles for the very instructions that it finds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+import jaxlib.version
+from jax.experimental.compilation_cache import compilation_cache
+
+_KEPT = 64
+"""Files that stay; the least recently written go first. A traced step is three, 1 MB in all."""
+_PRIVATE = "process-"
+_ABANDONED_S = 24 * 3600.0
+"""Age at which a process's own folder is taken for one that a crash left behind."""
+
+
+def default_folder() -> Path:
+    """Where this machine's programs are kept, in the user's cache folder."""
+    from .download import cache_folder
+
+    return cache_folder() / "compiled" / f"jaxlib-{jaxlib.version.__version__}-{_processor()}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = [platform.machine(), platform.processor()]
+    wanted = ("model name", "flags", "Features", "CPU part")
+    described = sorted({line for line in lines if line.startswith(wanted)} or set(lines))
+    return hashlib.sha256("\n".join(described).encode()).hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def kept_programs(folder: Path | None) -> Iterator[None]:
+    """Within it, what JAX compiles is read from `folder`, or written to it afterwards.
+
+    A folder that cannot be used is no error: then programs are compiled.
+
+    Args:
+        folder: As `default_folder`; None keeps nothing.
+    """
+    own = None if folder is None else _private_copy(folder)
+    if own is None:
+        yield
+        return
+    assert folder is not None
+    settings = {
+        "jax_compilation_cache_dir": str(own),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+        # Its folder would be ours, which has another name each time, and a part of the key.
+        "jax_persistent_cache_enable_xla_caches": "none",
+    }
+    before = {name: getattr(jax.config, name) for name in settings}
+    try:
+        _configure(settings)
+        yield
+        with contextlib.suppress(OSError):
+            _publish(own, folder)
+    finally:
+        _configure(before)
+        shutil.rmtree(own, ignore_errors=True)
+
+
+def _configure(settings: dict[str, Any]) -> None:
+    for name, value in settings.items():
+        jax.config.update(name, value)
+    compilation_cache.reset_cache()  # it remembers the folder that it found first
+
+
+def _private_copy(folder: Path) -> Path | None:
+    """A new folder inside `folder` with links to its files; None if that may not be used."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+        if hasattr(os, "getuid") and status.st_uid != os.getuid():
+            return None
+        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return None
+        for left in folder.glob(f"{_PRIVATE}*"):
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)
+        own = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=folder))
+    except OSError:
+        return None
+    for file in _files(folder):
+        with contextlib.suppress(OSError):  # another process may just have dropped it
+            os.link(file, own / file.name)
+    return own
+
+
+def _publish(own: Path, folder: Path) -> None:
+    for file in _files(own):
+        with contextlib.suppress(FileExistsError):
+            os.link(file, folder / file.name)
+    for old in sorted(_files(folder), key=lambda file: -file.stat().st_mtime)[_KEPT:]:
+        old.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file()]
