@@ -38,11 +38,14 @@ _ABANDONED_S = 24 * 3600.0
 """Age at which a process's own folder is taken for one that a crash left behind."""
 
 
-def default_folder() -> Path:
-    """Where this machine's programs are kept, in the user's cache folder."""
-    from .download import cache_folder
-
-    return cache_folder() / "compiled" / f"jaxlib-{jaxlib.version.__version__}-{_processor()}"
+def default_folder() -> Path | None:
+    """Where this machine's programs are kept: in `$XDG_CACHE_HOME` or `~/.cache`, if any."""
+    try:
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:  # nobody's process
+        return None
+    version = jaxlib.version.__version__
+    return root / "actsearch" / "compiled" / f"jaxlib-{version}-{_processor()}"
 
 
 def _processor() -> str:

@@ -117,8 +117,14 @@ def test_old_files_go_when_there_are_many(tmp_path: Path):
     assert left[0] == "037"
 
 
-def test_the_folder_names_the_version_and_the_processor():
+def test_the_folder_names_the_version_and_the_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     from jaxlib.version import __version__
 
-    assert default_folder().name.startswith(f"jaxlib-{__version__}-")
-    assert default_folder() == default_folder()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    folder = default_folder()
+    assert folder is not None
+    assert folder.parent == tmp_path / "actsearch" / "compiled"
+    assert folder.name.startswith(f"jaxlib-{__version__}-")
+    assert folder == default_folder()
