@@ -25,7 +25,7 @@ def main(run: Path, destination: Path, count: int = 8) -> None:
     best = [c for c in rank(journal) if c.reward is not None][:count]
     figure, axes = plt.subplots(2, count // 2, figsize=(2.9 * count / 2, 5), sharex=True)
     for place, (axis, candidate) in enumerate(zip(axes.flat, best, strict=True), start=1):
-        curve = candidate.row.curve
+        curve = journal.candidate(candidate.row.id).curve
         assert curve is not None
         axis.axhline(0, color="0.8", linewidth=0.8)
         axis.axvline(0, color="0.8", linewidth=0.8)

@@ -22,7 +22,7 @@ from .execution import choose_execution
 from .pool import Answer, Pool, core_sets
 from .progress import Progress
 from .run import Run
-from .worker import Assignment, operator_table
+from .worker import Assignment, Worker, operator_table
 
 if TYPE_CHECKING:
     from search.planner import Planner
@@ -128,13 +128,14 @@ class Stop:
                 signal.signal(number, handler)
 
 
-def drive(run: Run, data: Dataset, *, progress: Progress) -> str:
+def drive(run: Run, data: Dataset, *, progress: Progress, worker: type = Worker) -> str:
     """Works on a run until it is finished or has to stop.
 
     Args:
         run: The run.
         data: Its images, from `load_data`.
         progress: Who is told how it goes.
+        worker: What runs in the Ray actors.
 
     Returns:
         Why it stopped early; empty if the run is finished.
@@ -145,7 +146,7 @@ def drive(run: Run, data: Dataset, *, progress: Progress) -> str:
     """
     if run.journal.meta("finished") is not None:
         return ""
-    os.environ["JAX_PLATFORMS"] = "cpu"
+    _prepare_jax()
     stop = Stop(time_limit_s=run.placement.time_limit_s, grace_s=run.placement.grace)
     with stop.listening():
         _check_same_data(run, data)
@@ -153,7 +154,7 @@ def drive(run: Run, data: Dataset, *, progress: Progress) -> str:
         size = sum(a.nbytes for s in (data.train, data.valid) for a in (s.images, s.labels))
         with cluster(run.placement, data_bytes=size) as room:
             assignment, reason = _assignment(run, data)
-            pool = Pool(room.workers, run.placement, assignment, data, _cores(run, room))
+            pool = Pool(room.workers, run.placement, assignment, data, _cores(run, room), worker)
             planner = make_planner(run, assignment, chance=1.0 / data.num_classes)
             tally = Tally(room.workers, assignment.execution, reason)
             sitting = _begin_sitting(run.journal, tally)
@@ -181,12 +182,14 @@ def _loop(
             if tally.first_dispatch is None:
                 tally.first_dispatch = time.monotonic()
             pool.start(trial, seed=trial.replicate, steps=rungs[trial.rung].steps)
-        for answer in pool.wait(timeout_s=0.5):
-            outcome = _outcome(planner, answer)
-            if outcome is not None:
-                planner.record(answer.trial, outcome)
-                tally.count(answer)
-                progress.show(answer.trial, outcome)
+        if not stop.asked:
+            planner.look_ahead(pool.count)
+        answers = [(answer, _outcome(planner, answer)) for answer in pool.wait(timeout_s=0.5)]
+        done = [(answer, outcome) for answer, outcome in answers if outcome is not None]
+        planner.record([(answer.trial, outcome) for answer, outcome in done])
+        for answer, outcome in done:
+            tally.count(answer)
+            progress.show(answer.trial, outcome)
         progress.refresh(stop.reason)
 
 
@@ -264,6 +267,14 @@ def load_data(science: Science, placement: PlacementConfig) -> Dataset:
             f"{train.dataset}, got {train.batch_size}"
         )
     return data
+
+
+def _prepare_jax() -> None:
+    """The driver computes on the CPU, in steps so short that a thread for each costs more."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 
 def _check_same_data(run: Run, data: Dataset) -> None:

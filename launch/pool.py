@@ -57,6 +57,7 @@ class Pool:
         assignment: What each has to know.
         data: The data set; it is put into the object store once and shared from there.
         cores: For each worker the cores it is pinned to; None leaves them to the system.
+        worker: What runs in the actors.
     """
 
     count: int
@@ -64,6 +65,7 @@ class Pool:
     assignment: Assignment
     data: Dataset
     cores: list[tuple[int, ...]] | None
+    worker: type = Worker
     _seats: list[_Seat] = field(default_factory=list)
     _deaths: int = 0
 
@@ -74,7 +76,7 @@ class Pool:
         self._ray: Any = ray
         self._errors = exceptions
         self._data = ray.put(self.data)
-        self._remote = ray.remote(Worker)
+        self._remote = ray.remote(self.worker)
         for number in range(self.count):
             cores = self.cores[number] if self.cores else None
             self._seats.append(_Seat(number, cores=cores))
@@ -110,9 +112,9 @@ class Pool:
         busy = {seat.reference: seat for seat in self._seats if seat.reference is not None}
         if not busy:
             return
-        ready, _ = self._ray.wait(list(busy), num_returns=1, timeout=timeout_s)
-        if ready:
-            ready, _ = self._ray.wait(list(busy), num_returns=len(busy), timeout=0)
+        ready, _ = self._ray.wait(list(busy), num_returns=len(busy), timeout=0)
+        if not ready:
+            ready, _ = self._ray.wait(list(busy), num_returns=1, timeout=timeout_s)
         for reference in ready:
             answer = self._advance(busy[reference])
             if answer is not None:
@@ -132,6 +134,7 @@ class Pool:
             resources=self.placement.custom_resources or None,
             max_restarts=0,
             max_task_retries=0,
+            enable_task_events=False,
             runtime_env={"env_vars": environment(platform, self.placement.gpus_per_worker)},
         ).remote()
         seat.reference, seat.stage = seat.actor.place.remote(), "placing"

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 LINE_EVERY_S = 15.0
 """Seconds between two lines where there is no terminal."""
+BAR_EVERY_S = 0.1
+"""Seconds between two changes of the bar."""
 
 
 class Progress:
@@ -37,7 +39,7 @@ class Progress:
         self._here = 0
         self._failures = 0
         self._warm: tuple[int, float] | None = None
-        self._last_line = 0.0
+        self._last_drawn = 0.0
         self._planner: Planner | None = None
         self._pool: Pool | None = None
 
@@ -91,17 +93,21 @@ class Progress:
         """Draws what there is to draw now."""
         if self._console is None or self._planner is None:
             return
-        status = self._status(stopping)
+        live = self._bar is not None and self._task is not None
+        if time.monotonic() - self._last_drawn < (BAR_EVERY_S if live else LINE_EVERY_S):
+            return
+        status, rate = self._status(stopping), self._rate()
         done, expected = self._planner.done, self._planner.expected
         if self._bar is not None and self._task is not None:
             self._bar.update(
-                self._task, completed=done, total=expected, description=status, rate=self._rate()
+                self._task, completed=done, total=expected, description=status, rate=rate
             )
-        elif self._here and time.monotonic() - self._last_line > LINE_EVERY_S:
-            self._last_line = time.monotonic()
-            self._console.print(
-                f"{done}/{expected}  {self._rate()}  {status}", highlight=False, soft_wrap=True
-            )
+        elif self._here:
+            line = f"{done}/{expected}  {rate}  {status}"
+            self._console.print(line, highlight=False, soft_wrap=True)
+        else:
+            return
+        self._last_drawn = time.monotonic()
 
     def _rate(self) -> str:
         """Counted from when every worker has finished one trial: the first ones compile."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,17 +53,22 @@ class Summary:
 
 def summarise(journal: Journal) -> Summary:
     """Counts a run."""
-    outcomes = [(trial, outcome) for trial, outcome in journal.trials() if outcome is not None]
-    proposed = {row.candidate for row in journal.proposals()}
-    rows = [row for row in journal.candidates() if row.id in proposed]
+    statuses: Counter[str] = Counter()
+    baselines = 0
+    for trial, outcome in journal.trials(details=False):
+        if outcome is not None:
+            statuses[outcome.status] += 1
+            baselines += trial.baseline
+    proposed = Counter(journal.proposed())
+    rows = [row for row in journal.candidates(sampled=False) if row.id in proposed]
     efforts = [details for _, details in journal.sittings()]
     ending = journal.meta("finished") or ""
     return Summary(
-        trials=len(outcomes),
-        baselines=sum(trial.baseline for trial, _ in outcomes),
-        diverged=sum(outcome.status == "diverged" for _, outcome in outcomes),
-        failed=sum(outcome.status == "failed" for _, outcome in outcomes),
-        proposals=sum(1 for _ in journal.proposals()),
+        trials=statuses.total(),
+        baselines=baselines,
+        diverged=statuses["diverged"],
+        failed=statuses["failed"],
+        proposals=proposed.total(),
         distinct=len(rows),
         invalid=sum(row.verdict != "ok" for row in rows),
         equal=sum(row.equal_to is not None for row in rows),

@@ -1,12 +1,13 @@
 """Looks at a candidate before anything is trained: nothing is trained in vain.
 
 A candidate is brought to canonical form, pre-flighted, fingerprinted and compared with every
-function met before; equal functions share their trials.
+function met before; equal functions share their trials. What was met before is in the journal,
+which finds it again by text and by number; kept here are 40 bytes a candidate.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from array import array
 
 import numpy as np
 
@@ -23,9 +24,9 @@ from spaces import (
     latex,
     run_preflight,
 )
-from spaces.naming import with_known_functions
 
-from .journal import CandidateRow
+from .journal import Journal
+from .schema import CandidateRow
 
 
 class Examiner:
@@ -34,55 +35,54 @@ class Examiner:
     Args:
         operators: The run's operators.
         table: What the run's programs may name.
+        journal: The run's journal, with the candidates met so far.
     """
 
-    def __init__(self, operators: OperatorSet, table: OperatorTable) -> None:
+    def __init__(self, operators: OperatorSet, table: OperatorTable, journal: Journal) -> None:
         self._operators = operators
-        self._prober = Prober(with_known_functions(table), batch=1)
-        self._names = KnownNames(self._prober)
-        self._index = FingerprintIndex()
-        self._by_text: dict[str, CandidateRow] = {}
-        self._by_id: dict[int, CandidateRow] = {}
+        self._journal = journal
+        self._prober = Prober(table)
+        self._names = KnownNames()
+        self._index: FingerprintIndex[int] = FingerprintIndex(self._fingerprint)
+        self._roots = array("q")
+        """Of candidate n at n − 1; 0 where pre-flight refused it."""
+        for row in journal.candidates():
+            self._remember(row)
 
-    def __len__(self) -> int:
-        return len(self._by_id)
+    def root(self, number: int) -> int | None:
+        """The candidate whose trials are this one's too; None if there is nothing to train."""
+        return self._roots[number - 1] or None
 
-    def __getitem__(self, number: int) -> CandidateRow:
-        """The candidate of this number."""
-        return self._by_id[number]
-
-    def restore(self, row: CandidateRow) -> None:
-        """Remembers a candidate that the journal has."""
-        if row.fingerprint is not None:
-            self._index.add(str(row.id), row.fingerprint)
-        self._remember(row)
-
-    def examine(self, candidate: Candidate) -> tuple[CandidateRow, bool]:
-        """Judges a candidate.
+    def examine(self, candidate: Candidate) -> int:
+        """Judges a candidate; a new one is written into the journal, within the transaction.
 
         Returns:
-            Its row, and whether it is new.
+            Its number.
         """
         candidate = canonical(candidate, self._operators)
         text = str(candidate)
-        if text in self._by_text:
-            return self._by_text[text], False
-        probe = self._prober.probe([candidate])[0]
+        known = self._journal.number(text)
+        if known is not None:
+            return known
+        row = self._judged(candidate, text)
+        self._journal.add_candidate(row)
+        self._remember(row)
+        return row.id
+
+    def _judged(self, candidate: Candidate, text: str) -> CandidateRow:
+        (probe,) = self._prober.probe([candidate])
         verdict, reason = run_preflight(probe)
         equal_to = name = print_ = curve = None
         if verdict == "ok":
             found = fingerprint_of(probe)
             known = self._names.find(found)
             name = known.title if known else None
-            earlier = self._index.find(found)
-            if earlier is not None:
-                equal_to = int(earlier)
-            else:
+            equal_to = self._index.find(found)
+            if equal_to is None:
                 print_ = found
                 curve = np.stack([probe.start_value, probe.start_slope])
-                self._index.add(str(len(self) + 1), found)
-        row = CandidateRow(
-            id=len(self) + 1,
+        return CandidateRow(
+            id=len(self._roots) + 1,
             expression=text,
             formula=formula(candidate, self._operators),
             latex=latex(candidate, self._operators),
@@ -93,10 +93,13 @@ class Examiner:
             fingerprint=print_,
             curve=curve,
         )
-        self._remember(row)
-        return row, True
 
     def _remember(self, row: CandidateRow) -> None:
-        light = replace(row, latex="", fingerprint=None, curve=None)
-        self._by_text[row.expression] = light
-        self._by_id[row.id] = light
+        self._roots.append(row.root if row.verdict == "ok" else 0)
+        if row.fingerprint is not None:
+            self._index.add(row.id, row.fingerprint)
+
+    def _fingerprint(self, number: int) -> np.ndarray:
+        found = self._journal.candidate(number).fingerprint
+        assert found is not None
+        return found

@@ -35,7 +35,7 @@ class ExhaustiveConfig:
 class Exhaustive:
     """See the module."""
 
-    checkpoint_every = 1
+    checkpoint_every = 100
 
     def __init__(self, space: SearchSpace, config: ExhaustiveConfig) -> None:
         self._space = space

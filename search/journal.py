@@ -5,8 +5,6 @@ are committed before their trials are dispatched, each outcome before the next d
 strategy's state together with the proposals that it made. Candidates carry their formula and their
 sampled curve, so that looking at a run never evaluates anybody's operators. Nothing in the file is
 ever executed or unpickled.
-
-Letters: `N` grid points of a sampled curve.
 """
 
 from __future__ import annotations
@@ -18,101 +16,22 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .outcome import Outcome, Trial
-
-SCHEMA_VERSION = 1
-"""Version of the tables below; a journal of another version is refused."""
+from .schema import SCHEMA, SCHEMA_VERSION
+from .schema import CandidateRow as CandidateRow
+from .schema import ProposalRow as ProposalRow
 
 FILE_NAME = "journal.sqlite"
 LOCK_NAME = "lock"
 
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE candidates (
-    id INTEGER PRIMARY KEY,
-    expression TEXT NOT NULL UNIQUE,   -- canonical text
-    formula TEXT NOT NULL,
-    latex TEXT NOT NULL,
-    name TEXT,                         -- title of the known function that it equals
-    verdict TEXT NOT NULL,             -- ok | invalid | constant
-    reason TEXT NOT NULL,
-    equal_to INTEGER REFERENCES candidates (id),   -- the earlier candidate of equal values
-    fingerprint BLOB,                  -- float64 [N], where equal_to is null and the verdict ok
-    curve BLOB                         -- float32 [2, N]: f and f' at the initial values, likewise
-);
-CREATE TABLE proposals (
-    t INTEGER PRIMARY KEY,
-    candidate INTEGER NOT NULL REFERENCES candidates (id),
-    tokens TEXT NOT NULL,
-    details TEXT NOT NULL
-);
-CREATE TABLE trials (
-    id INTEGER PRIMARY KEY,
-    candidate INTEGER NOT NULL REFERENCES candidates (id),
-    replicate INTEGER NOT NULL,
-    rung INTEGER NOT NULL,
-    baseline INTEGER NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,           -- workers that died during it
-    UNIQUE (candidate, replicate, rung)
-);
-CREATE TABLE outcomes (
-    trial INTEGER PRIMARY KEY REFERENCES trials (id),
-    status TEXT NOT NULL,
-    reward REAL,
-    loss REAL,
-    seconds REAL NOT NULL,
-    details TEXT NOT NULL,
-    finished REAL NOT NULL                         -- Unix time
-);
-CREATE TABLE snapshots (t INTEGER PRIMARY KEY, state BLOB NOT NULL, metrics TEXT NOT NULL);
-CREATE TABLE sittings (                            -- one row for each time a driver worked on the run
-    id INTEGER PRIMARY KEY,
-    started REAL NOT NULL,
-    seconds REAL NOT NULL DEFAULT 0,
-    details TEXT NOT NULL
-);
-"""
-
 
 class JournalError(ValueError):
     """The journal cannot be used; the message is one line that says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class CandidateRow:
-    """A candidate as the journal keeps it."""
-
-    id: int
-    expression: str
-    formula: str
-    latex: str
-    name: str | None
-    verdict: str
-    reason: str
-    equal_to: int | None
-    fingerprint: np.ndarray | None
-    curve: np.ndarray | None
-
-    @property
-    def root(self) -> int:
-        """The candidate whose trials are this one's too."""
-        return self.id if self.equal_to is None else self.equal_to
-
-
-@dataclass(frozen=True, slots=True)
-class ProposalRow:
-    """A proposal as the journal keeps it."""
-
-    t: int
-    candidate: int
-    tokens: tuple[int, ...]
-    details: Mapping[str, Any]
 
 
 class Journal:
@@ -141,7 +60,7 @@ class Journal:
             raise JournalError(f"{path} exists already")
         journal = cls(folder, _connect(path), lock)
         with journal.transaction():
-            for statement in _SCHEMA.split(";\n"):
+            for statement in SCHEMA.split(";\n"):
                 if statement.strip():
                     journal._db.execute(statement)
             rows = {"schema_version": str(SCHEMA_VERSION), "created": repr(time.time()), **meta}
@@ -282,8 +201,9 @@ class Journal:
         )
 
     def put_snapshot(self, t: int, state: bytes, metrics: Mapping[str, Any]) -> None:
-        """Keeps the strategy's state as it is before proposal `t`, and drops older states."""
-        self._db.execute("UPDATE snapshots SET state = x'' WHERE t < ? AND state != x''", (t,))
+        """Keeps the strategy's state as it is before proposal `t`, and drops the one before it."""
+        last = "SELECT max(t) FROM snapshots WHERE t < ?"
+        self._db.execute(f"UPDATE snapshots SET state = x'' WHERE t = ({last})", (t,))
         self._db.execute(
             "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", (t, state, _json(dict(metrics)))
         )
@@ -314,22 +234,31 @@ class Journal:
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
         return None if row is None else str(row[0])
 
-    def candidates(self) -> Iterator[CandidateRow]:
-        """All candidates in the order in which they were met."""
-        for row in self._db.execute("SELECT * FROM candidates ORDER BY id"):
-            number, expression, formula, latex, name, verdict, reason, equal_to, print_, curve = row
-            yield CandidateRow(
-                id=number,
-                expression=expression,
-                formula=formula,
-                latex=latex,
-                name=name,
-                verdict=verdict,
-                reason=reason,
-                equal_to=equal_to,
-                fingerprint=None if print_ is None else np.frombuffer(print_, "<f8"),
-                curve=None if curve is None else np.frombuffer(curve, "<f4").reshape(2, -1),
-            )
+    def number(self, expression: str) -> int | None:
+        """The number of the candidate of this canonical text, or None."""
+        query = "SELECT id FROM candidates WHERE expression = ?"
+        row = self._db.execute(query, (expression,)).fetchone()
+        return None if row is None else int(row[0])
+
+    def candidate(self, number: int) -> CandidateRow:
+        """The candidate of this number, which there is."""
+        query = f"SELECT {_CANDIDATE}, fingerprint, curve FROM candidates WHERE id = ?"
+        return _candidate(*self._db.execute(query, (number,)).fetchone())
+
+    def candidates(self, *, sampled: bool = True) -> Iterator[CandidateRow]:
+        """All candidates in the order in which they were met.
+
+        Args:
+            sampled: Whether rows carry fingerprint and curve, most of their bytes.
+        """
+        arrays = "fingerprint, curve" if sampled else "NULL, NULL"
+        query = f"SELECT {_CANDIDATE}, {arrays} FROM candidates ORDER BY id"
+        return (_candidate(*row) for row in self._db.execute(query))
+
+    def proposed(self) -> Iterator[int]:
+        """For each proposal, in order, the number of its candidate."""
+        query = "SELECT candidate FROM proposals ORDER BY t"
+        return (number for (number,) in self._db.execute(query))
 
     def proposals(self, since: int = 0) -> Iterator[ProposalRow]:
         """Proposals from number `since` on, in order."""
@@ -337,11 +266,16 @@ class Journal:
         for t, candidate, tokens, details in self._db.execute(query, (since,)):
             yield ProposalRow(t, candidate, tuple(json.loads(tokens)), json.loads(details))
 
-    def trials(self) -> Iterator[tuple[Trial, Outcome | None]]:
-        """All trials in the order in which they were planned, with their outcomes if there are."""
-        query = """
+    def trials(self, *, details: bool = True) -> Iterator[tuple[Trial, Outcome | None]]:
+        """All trials in the order in which they were planned, with their outcomes if there are.
+
+        Args:
+            details: Whether outcomes carry all their details, or the reason alone.
+        """
+        told = "o.details" if details else "CASE o.status WHEN 'ok' THEN '{}' ELSE o.details END"
+        query = f"""
             SELECT t.id, t.candidate, c.expression, t.replicate, t.rung, t.baseline,
-                   o.status, o.reward, o.loss, o.seconds, o.details
+                   o.status, o.reward, o.loss, o.seconds, {told}
             FROM trials t JOIN candidates c ON c.id = t.candidate
             LEFT JOIN outcomes o ON o.trial = t.id ORDER BY t.id
         """
@@ -349,7 +283,10 @@ class Journal:
             trial = Trial(*row[:5], baseline=bool(row[5]))
             outcome = None
             if row[6] is not None:
-                outcome = Outcome(row[6], row[7], row[8], row[9], json.loads(row[10]))
+                found = json.loads(row[10])
+                if not details:
+                    found = {"reason": found["reason"]} if "reason" in found else {}
+                outcome = Outcome(row[6], row[7], row[8], row[9], found)
             yield trial, outcome
 
     def snapshot(self) -> tuple[int, bytes] | None:
@@ -366,6 +303,18 @@ class Journal:
         """Seconds and details of each time a driver worked on the run."""
         query = "SELECT seconds, details FROM sittings ORDER BY id"
         return [(float(s), json.loads(details)) for s, details in self._db.execute(query)]
+
+
+_CANDIDATE = "id, expression, formula, latex, name, verdict, reason, equal_to"
+
+
+def _candidate(*row: Any) -> CandidateRow:
+    print_, curve = row[-2:]
+    return CandidateRow(
+        *row[:-2],
+        fingerprint=None if print_ is None else np.frombuffer(print_, "<f8"),
+        curve=None if curve is None else np.frombuffer(curve, "<f4").reshape(2, -1),
+    )
 
 
 def _connect(path: Path) -> sqlite3.Connection:

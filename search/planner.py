@@ -20,9 +20,11 @@ from dataclasses import dataclass
 from spaces import Candidate, OperatorTable, SearchSpace
 
 from .examine import Examiner
-from .journal import Journal, JournalError, ProposalRow
+from .journal import Journal, JournalError
 from .outcome import Outcome, Trial
 from .ranking import standing
+from .schema import CandidateRow, ProposalRow
+from .standings import Standings
 from .state import decode_state, encode_state
 from .strategy import Proposal, State, Strategy
 
@@ -86,31 +88,27 @@ class Planner:
         self._space = space
         self._strategy = strategy
         self._journal = journal
-        self._examiner = Examiner(space.operators, table)
+        self._examiner = Examiner(space.operators, table, journal)
+        self._standings = Standings(plan.replicates, plan.chance)
         self._proposals: dict[int, tuple[Proposal, int]] = {}
+        """Those that the strategy has not been told of, each with its candidate."""
         self._told = 0
         self._next = 0
         self._repeats = 0
-        self._planned = 0
-        self._by_root: dict[tuple[int, int], list[Trial]] = {}
-        self._outcomes: dict[int, tuple[float, float | None] | None] = {}
+        self._budgeted = 0
+        self._baselines: set[int] = set()
         self._waiting: deque[Trial] = deque()
-        self._open = 0
         self._rung = 0
-        self._number = 0
-        self._baselines = 0
         self.proposing = True
         self.ending = ""
         self._state: State = strategy.init(seed=plan.seed)
         self._restore()
-        if not self._number:
+        if not self._standings.planned:
             with journal.transaction():
                 for candidate in baselines:
-                    row, new = self._examiner.examine(candidate)
-                    if new:
-                        journal.add_candidate(row)
-                    if row.equal_to is None and row.verdict == "ok":
-                        self._plan_trials(row.id, rung=0, baseline=True)
+                    number = self._examiner.examine(candidate)
+                    if self._examiner.root(number) == number and number not in self._baselines:
+                        self._plan_trials(journal.candidate(number), rung=0, baseline=True)
 
     @property
     def finished(self) -> bool:
@@ -125,47 +123,49 @@ class Planner:
     @property
     def done(self) -> int:
         """Trials with an outcome."""
-        return len(self._outcomes)
+        return self._standings.done
 
     @property
     def expected(self) -> int:
         """Trials that the finished run will have, as far as can be told now."""
-        ahead = max(0, self.plan.trials - self._planned) if self.proposing else 0
+        ahead = max(0, self.plan.trials - self._budgeted) if self.proposing else 0
         later = sum(
-            (count + self._baselines) * replicates
+            (count + len(self._baselines)) * replicates
             for count, replicates in zip(
                 self.plan.promoted[self._rung :],
                 self.plan.replicates[self._rung + 1 :],
                 strict=True,
             )
         )
-        return self._number + ahead + later
+        return self._standings.planned + ahead + later
 
     def best(self) -> tuple[float, str] | None:
         """The highest reward of any trial on the highest rung so far, and its function."""
-        found = [
-            (outcome[0], self._examiner[candidate].formula)
-            for (candidate, rung), trials in self._by_root.items()
-            for trial in trials
-            if rung == self._rung and (outcome := self._outcomes.get(trial.id)) is not None
-        ]
-        return max(found, default=None)
+        found = self._standings.best(self._rung)
+        return None if found is None else (found[0], self.formula(found[1]))
 
     def formula(self, candidate: int) -> str:
         """A candidate as people read it."""
-        return self._examiner[candidate].formula
+        return self._journal.candidate(candidate).formula
 
     def due(self, count: int) -> list[Trial]:
-        """Up to `count` trials that shall be dispatched now; planned further ahead if need be."""
-        while len(self._waiting) < count and self._advance():
-            pass
+        """Up to `count` trials that shall be dispatched now."""
+        self.look_ahead(count)
         return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
 
-    def record(self, trial: Trial, outcome: Outcome) -> None:
-        """Commits what came of a trial; from then on it counts as done."""
-        with self._journal.transaction():
-            self._journal.add_outcome(trial.id, outcome)
-        self._note(trial, outcome)
+    def look_ahead(self, count: int) -> None:
+        """Plans until `count` trials wait, as far as the order of things allows it now."""
+        while len(self._waiting) < count and self._advance():
+            pass
+
+    def record(self, results: Sequence[tuple[Trial, Outcome]]) -> None:
+        """Commits what came of trials, together; from then on they count as done."""
+        if results:
+            with self._journal.transaction():
+                for trial, outcome in results:
+                    self._journal.add_outcome(trial.id, outcome)
+            for trial, outcome in results:
+                self._standings.note(trial.id, outcome)
 
     def attempt(self, trial: Trial) -> int:
         """Commits that a worker died under a trial; returns how often that happened to it."""
@@ -185,7 +185,7 @@ class Planner:
         return False
 
     def _propose(self) -> bool:
-        """Proposals up to the next one that makes a trial, in one transaction."""
+        """All proposals that may be made now, in one transaction."""
         if not self._may_ask():
             return False
         with self._journal.transaction():
@@ -194,29 +194,24 @@ class Planner:
                 if proposal is None:
                     self._end("every candidate of the space has been proposed")
                     break
-                row, new = self._examiner.examine(self._space.candidate(proposal.tokens))
-                if new:
-                    self._journal.add_candidate(row)
+                number = self._examiner.examine(self._space.candidate(proposal.tokens))
                 self._journal.add_proposal(
-                    ProposalRow(self._next, row.id, proposal.tokens, proposal.details)
+                    ProposalRow(self._next, number, proposal.tokens, proposal.details)
                 )
-                fresh = self._accept(proposal, row.id)
+                self._accept(proposal, number)
                 if self._next % self._strategy.checkpoint_every == 0:
                     self._snapshot()
-                if fresh:
-                    self._plan_trials(row.root, rung=0, baseline=False)
-                    break
         return True
 
     def _may_ask(self) -> bool:
         if not self.proposing:
             return False
-        if self._planned >= self.plan.trials:
+        if self._budgeted >= self.plan.trials:
             self._end("")
         elif self._repeats >= REPEATS:
             self._end(
                 f"the strategy proposed nothing new {REPEATS} times in a row: "
-                f"{self._planned} of {self.plan.trials} trials were made"
+                f"{self._budgeted} of {self.plan.trials} trials were made"
             )
         else:
             return all(
@@ -236,73 +231,70 @@ class Planner:
             self._state = self._strategy.tell(self._state, proposal, self._reward(candidate))
             self._told += 1
 
-    def _accept(self, proposal: Proposal, candidate: int) -> bool:
-        """Numbers a proposal; returns whether it asks for trials that nobody has planned."""
-        row = self._examiner[candidate]
-        fresh = row.verdict == "ok" and (row.root, 0) not in self._by_root
+    def _accept(self, proposal: Proposal, candidate: int) -> None:
+        """Numbers a proposal, and plans its trials if nobody has planned them."""
         self._proposals[self._next] = (proposal, candidate)
-        self._repeats = 0 if fresh else self._repeats + 1
         self._next += 1
-        return fresh
+        root = self._examiner.root(candidate)
+        if root is None or self._standings.has(root, 0):
+            self._repeats += 1
+        else:
+            self._repeats = 0
+            self._plan_trials(self._journal.candidate(root), rung=0, baseline=False)
 
     def _end(self, reason: str) -> None:
         self.proposing = False
         self.ending = reason
 
     def _resolved(self, t: int) -> bool:
-        row = self._examiner[self._proposals[t][1]]
-        if row.verdict != "ok":
-            return True
-        return all(trial.id in self._outcomes for trial in self._by_root[row.root, 0])
+        root = self._examiner.root(self._proposals[t][1])
+        return root is None or self._standings.complete(root, 0)
 
     def _reward(self, candidate: int) -> float | None:
         """Mean accuracy on the first rung; chance for what is useless; None if nobody knows."""
-        row = self._examiner[candidate]
-        if row.verdict != "ok":
-            return self.plan.chance
-        found = [self._outcomes[trial.id] for trial in self._by_root[row.root, 0]]
-        known = [outcome[0] for outcome in found if outcome is not None]
-        return sum(known) / len(known) if known else None
+        root = self._examiner.root(candidate)
+        return self.plan.chance if root is None else self._standings.reward(root, 0)
 
-    def _plan_trials(self, candidate: int, *, rung: int, baseline: bool) -> None:
+    def _plan_trials(self, row: CandidateRow, *, rung: int, baseline: bool) -> None:
         for replicate in range(self.plan.replicates[rung]):
-            self._number += 1
-            text = self._examiner[candidate].expression
-            trial = Trial(self._number, candidate, text, replicate, rung, baseline)
+            number = self._standings.planned + 1
+            trial = Trial(number, row.id, row.expression, replicate, rung, baseline)
             self._journal.add_trial(trial)
             self._adopt(trial)
+            self._waiting.append(trial)
 
     def _adopt(self, trial: Trial) -> None:
-        self._by_root.setdefault((trial.candidate, trial.rung), []).append(trial)
-        self._planned += not trial.baseline and trial.rung == 0
-        self._baselines += trial.baseline and trial.rung == trial.replicate == 0
-        self._waiting.append(trial)
-        self._open += 1
+        self._standings.plan(trial)
+        if trial.baseline:
+            self._baselines.add(trial.candidate)
+        elif trial.rung == 0:
+            self._budgeted += 1
 
-    def _note(self, trial: Trial, outcome: Outcome) -> None:
-        self._open -= 1
-        if outcome.status == "failed":
-            self._outcomes[trial.id] = None
-        else:
-            reward = outcome.reward if outcome.reward is not None else self.plan.chance
-            self._outcomes[trial.id] = (reward, outcome.loss)
+    @property
+    def _open(self) -> int:
+        """Trials that are planned and have no outcome."""
+        return self._standings.planned - self._standings.done
 
     def _promote(self) -> bool:
         """Sends the best of a finished rung, and every baseline, to the next one."""
-        standings = []
-        for (candidate, rung), trials in self._by_root.items():
-            if rung == self._rung:
-                found = [o for trial in trials if (o := self._outcomes[trial.id]) is not None]
-                standings.append((standing(found), trials[0].baseline, candidate))
-        standings.sort(key=lambda entry: (entry[0], entry[2]))
-        ordinary = [c for _, baseline, c in standings if not baseline]
-        going_on = set(ordinary[: self.plan.promoted[self._rung]])
-        going_on |= {c for _, baseline, c in standings if baseline}
+        ordered = sorted(
+            self._standings.candidates(self._rung),
+            key=lambda candidate: (
+                standing(self._standings.known(candidate, self._rung)),
+                candidate,
+            ),
+        )
+        ordinary = [candidate for candidate in ordered if candidate not in self._baselines]
+        going_on = self._baselines.union(ordinary[: self.plan.promoted[self._rung]])
         self._rung += 1
         with self._journal.transaction():
-            for _, baseline, candidate in standings:
+            for candidate in ordered:
                 if candidate in going_on:
-                    self._plan_trials(candidate, rung=self._rung, baseline=baseline)
+                    self._plan_trials(
+                        self._journal.candidate(candidate),
+                        rung=self._rung,
+                        baseline=candidate in self._baselines,
+                    )
         return True
 
     def _snapshot(self) -> None:
@@ -321,38 +313,28 @@ class Planner:
 
     def _restore(self) -> None:
         """Takes up everything that the journal has, and checks that the strategy agrees with it."""
-        for row in self._journal.candidates():
-            self._examiner.restore(row)
-        for trial, outcome in self._journal.trials():
-            self._number = trial.id
+        for trial, outcome in self._journal.trials(details=False):
             self._rung = max(self._rung, trial.rung)
             self._adopt(trial)
-            if outcome is not None:
-                self._note(trial, outcome)
-        self._waiting = deque(t for t in self._waiting if t.id not in self._outcomes)
-        trials = {key for key in self._by_root if key[1] == 0}
+            if outcome is None:
+                self._waiting.append(trial)
+            else:
+                self._standings.note(trial.id, outcome)
+        met = set(self._baselines)
+        for candidate in self._journal.proposed():
+            root = self._examiner.root(candidate)
+            self._repeats = self._repeats + 1 if root is None or root in met else 0
+            met.add(root or 0)
         snapshot = self._journal.snapshot()
-        firsts: set[tuple[int, int]] = {
-            (trial.candidate, 0)
-            for group in self._by_root.values()
-            for trial in group
-            if trial.baseline
-        }
-        for row in self._journal.proposals():
-            key = (self._examiner[row.candidate].root, 0)
-            fresh = key in trials and key not in firsts
-            firsts.add(key)
-            self._repeats = 0 if fresh else self._repeats + 1
+        if snapshot is not None:
+            self._next, self._state = snapshot[0], decode_state(snapshot[1])
+            self._told = max(0, self._next - self.plan.window)
+        for row in self._journal.proposals(since=self._told):
             proposal = Proposal(row.tokens, row.details)
-            if snapshot is None or row.t >= snapshot[0]:
+            if row.t >= self._next:
                 self._replay(row, proposal)
+                self._next = row.t + 1
             self._proposals[row.t] = (proposal, row.candidate)
-            self._next = row.t + 1
-            if snapshot is not None and self._next == snapshot[0]:
-                self._state = decode_state(snapshot[1])
-                self._told = max(0, self._next - self.plan.window)
-                for t in range(self._told):
-                    self._proposals.pop(t, None)
         if self._rung:
             self._end("")
 

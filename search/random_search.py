@@ -30,7 +30,7 @@ class RandomConfig:
 class RandomSearch:
     """See the module."""
 
-    checkpoint_every = 1
+    checkpoint_every = 100
 
     def __init__(self, space: SearchSpace) -> None:
         self._space = space

@@ -10,8 +10,9 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from .journal import CandidateRow, Journal
+from .journal import Journal
 from .outcome import Outcome, Trial
+from .schema import CandidateRow
 
 
 def standing(outcomes: Sequence[tuple[float, float | None]]) -> tuple[float, float]:
@@ -104,8 +105,12 @@ class RankedCandidate:
 
 
 def rank(journal: Journal) -> list[RankedCandidate]:
-    """Every candidate that was trained, best first; equal functions are one entry."""
-    return rank_rows(journal.candidates(), journal.trials())
+    """Every candidate that was trained, best first; equal functions are one entry.
+
+    Rows come without fingerprint and curve, outcomes with the reason as their only detail: a run
+    may have very many of them, and `journal.candidate` has the rest of one.
+    """
+    return rank_rows(journal.candidates(sampled=False), journal.trials(details=False))
 
 
 def rank_rows(
@@ -127,9 +132,8 @@ def rank_rows(
 
 def untrained(journal: Journal) -> list[RankedCandidate]:
     """Candidates that pre-flight refused, in the order in which they were met."""
-    return [
-        RankedCandidate(row, baseline=False) for row in journal.candidates() if row.verdict != "ok"
-    ]
+    rows = journal.candidates(sampled=False)
+    return [RankedCandidate(row, baseline=False) for row in rows if row.verdict != "ok"]
 
 
 def history_sha256(journal: Journal) -> str:
@@ -138,13 +142,12 @@ def history_sha256(journal: Journal) -> str:
     Times and machines are left out: equal seeds give equal hashes on any number of workers.
     """
     digest = hashlib.sha256()
-    texts = {row.id: row for row in journal.candidates()}
-    for proposal in journal.proposals():
-        row = texts[proposal.candidate]
-        digest.update(
-            f"p {proposal.t} {row.expression} {row.verdict} {texts[row.root].expression}\n".encode()
-        )
-    for trial, outcome in journal.trials():
+    rows = {row.id: row for row in journal.candidates(sampled=False)}
+    for t, candidate in enumerate(journal.proposed()):
+        row = rows[candidate]
+        line = f"p {t} {row.expression} {row.verdict} {rows[row.root].expression}"
+        digest.update(f"{line}\n".encode())
+    for trial, outcome in journal.trials(details=False):
         line = f"t {trial.id} {trial.expression} {trial.replicate} {trial.rung}"
         if outcome is not None:
             line += f" {outcome.status} {outcome.reward!r} {outcome.loss!r}"

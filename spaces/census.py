@@ -11,9 +11,12 @@ import numpy as np
 from .canonical import canonical
 from .fingerprint import FingerprintIndex, fingerprint_of
 from .preflight import run_preflight
-from .probe import BATCH, Prober
+from .probe import Prober
 from .program import OperatorTable
 from .space import SearchSpace
+
+BATCH = 64
+"""Candidates between two reports of progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ def take_census(
     total = space.size if sample is None else sample
     draws = iter(space) if sample is None else (space.sample(rng) for _ in range(sample))
     prober = Prober(OperatorTable.for_run(space.operators, core_units=space.core_units))
-    index = FingerprintIndex()
+    index: FingerprintIndex[str] = FingerprintIndex()
     verdicts: dict[str, str] = {}
     counts: dict[str, int] = dict.fromkeys(("invalid", "constant", "duplicate", "distinct"), 0)
     done = 0

@@ -7,7 +7,10 @@ spellings of one function round differently, and ε = 1e-7 in `div` makes x²/x 
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+import functools
+import math
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -18,46 +21,61 @@ TOLERANCE = 1e-6
 
 _WEIGHTS = np.random.default_rng(20171016).standard_normal(4096)
 
+Key = TypeVar("Key", bound=Hashable)
+
 
 def fingerprint_of(probe: Probe) -> np.ndarray:
     """The fingerprint, float64 `[N]`: asinh of the values, so that large ones do not drown others."""
     return np.arcsinh(probe.value)
 
 
-class FingerprintIndex:
+class FingerprintIndex(Generic[Key]):
     """Finds among known fingerprints the one that equals a new one.
 
-    Sorted by one projection: only neighbours in it are compared in full.
+    Filed by one projection, in cells as wide as equal functions can be apart in it: only those of
+    the same and the two neighbouring cells are compared in full.
+
+    Args:
+        recall: Gives the fingerprint that was added under a key, for one who has them elsewhere;
+            None keeps all of them here, 768 bytes each.
     """
 
-    def __init__(self) -> None:
-        self._sorted: list[tuple[float, int]] = []
-        self._prints: list[np.ndarray] = []
-        self._keys: list[str] = []
+    def __init__(self, recall: Callable[[Key], np.ndarray] | None = None) -> None:
+        self._keys: list[Key] = []
+        self._cells: dict[int, tuple[int, ...]] = {}
+        """Cell → places in `_keys`."""
+        self._kept: dict[Key, np.ndarray] = {}
+        self._keeps = recall is None
+        self._recall = recall or self._kept.__getitem__
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def find(self, fingerprint: np.ndarray) -> str | None:
+    def find(self, fingerprint: np.ndarray) -> Key | None:
         """The key of the earliest equal function, or None."""
-        place = _projection(fingerprint)
-        margin = TOLERANCE * float(np.abs(_WEIGHTS[: len(fingerprint)]).sum())
-        begin = bisect_left(self._sorted, (place - margin, -1))
-        matches = []
-        for index in range(begin, len(self._sorted)):
-            projected, number = self._sorted[index]
-            if projected > place + margin:
-                break
-            if float(np.abs(self._prints[number] - fingerprint).max()) <= TOLERANCE:
-                matches.append(number)
-        return self._keys[min(matches)] if matches else None
+        cell = _cell(fingerprint)
+        near = [n for c in (cell - 1, cell, cell + 1) for n in self._cells.get(c, ())]
+        for number in sorted(near):
+            known = self._recall(self._keys[number])
+            if float(np.abs(known - fingerprint).max()) <= TOLERANCE:
+                return self._keys[number]
+        return None
 
-    def add(self, key: str, fingerprint: np.ndarray) -> None:
-        """Remembers a function under `key`."""
-        insort(self._sorted, (_projection(fingerprint), len(self._keys)))
-        self._prints.append(fingerprint)
+    def add(self, key: Key, fingerprint: np.ndarray) -> None:
+        """Remembers a function under `key`, which is new."""
+        cell = _cell(fingerprint)
+        self._cells[cell] = (*self._cells.get(cell, ()), len(self._keys))
         self._keys.append(key)
+        if self._keeps:
+            self._kept[key] = fingerprint
 
 
-def _projection(fingerprint: np.ndarray) -> float:
-    return float(_WEIGHTS[: len(fingerprint)] @ fingerprint)
+def _cell(fingerprint: np.ndarray) -> int:
+    weights = _WEIGHTS[: len(fingerprint)]
+    return math.floor(weights @ fingerprint / _width(len(fingerprint)))
+
+
+@functools.cache
+def _width(points: int) -> float:
+    """How far apart in the projection equal functions can be, rounding included."""
+    return 1.001 * TOLERANCE * float(np.abs(_WEIGHTS[:points]).sum())

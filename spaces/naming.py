@@ -2,64 +2,36 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import replace
-
 import numpy as np
 
-from .candidate import FIRST, IDENTITY, Candidate, CoreUnit
-from .catalogue import CATALOGUE, HIDDEN, KnownFunction
+from .catalogue import CATALOGUE, KnownFunction
 from .fingerprint import FingerprintIndex, fingerprint_of
-from .operator import Operator
 from .operator_set import OperatorSet
 from .paper import PAPER
 from .probe import Prober
-from .program import OperatorTable, fuse, fused_name
+from .program import OperatorTable
 
 
 class KnownNames:
     """Maps fingerprints to entries of the catalogue.
 
     Every entry is evaluated with the paper's operators, whatever set a run uses.
-
-    Args:
-        prober: Evaluates the entries; its table is one of `with_known_functions`. None makes one.
     """
 
-    def __init__(self, prober: Prober | None = None) -> None:
-        prober = prober or Prober(with_known_functions(catalogue_table()))
-        self._index = FingerprintIndex()
-        self._functions = {known.key: known for known in CATALOGUE}
-        probes = prober.probe([_as_one_operator(known) for known in CATALOGUE])
-        for known, probe in zip(CATALOGUE, probes, strict=True):
-            self._index.add(known.key, fingerprint_of(probe))
+    def __init__(self) -> None:
+        most = max(len(known.candidate.units) for known in CATALOGUE)
+        prober = Prober(catalogue_table(core_units=most))
+        self._index: FingerprintIndex[KnownFunction] = FingerprintIndex()
+        for known in CATALOGUE:
+            self._index.add(known, fingerprint_of(prober.probe([known.candidate])[0]))
 
     def find(self, fingerprint: np.ndarray) -> KnownFunction | None:
         """The known function that this fingerprint belongs to, or None."""
-        key = self._index.find(fingerprint)
-        return None if key is None else self._functions[key]
+        return self._index.find(fingerprint)
 
 
-def with_known_functions(table: OperatorTable) -> OperatorTable:
-    """The table, and one hidden operator for every entry of the catalogue."""
-    there = {operator.name for operator in table.unary}
-    new = (operator for operator in _fused_catalogue() if operator.name not in there)
-    return replace(table, unary=(*table.unary, *new))
-
-
-@functools.cache
-def _fused_catalogue() -> tuple[Operator, ...]:
-    """Made once, so that what is compiled for them is found again."""
-    known = {operator.name: operator for operator in (*HIDDEN, *PAPER)}
-    return tuple(fuse(entry.candidate, known) for entry in CATALOGUE)
-
-
-def catalogue_table(operators: OperatorSet = PAPER) -> OperatorTable:
-    """A table of one-unit programs that seats every known function."""
+def catalogue_table(operators: OperatorSet = PAPER, *, core_units: int = 1) -> OperatorTable:
+    """A table that seats every known function, as one hidden operator if it needs more units."""
     return OperatorTable.for_run(
-        operators, core_units=1, extra=[known.candidate for known in CATALOGUE]
+        operators, core_units=core_units, extra=[known.candidate for known in CATALOGUE]
     )
-
-
-def _as_one_operator(known: KnownFunction) -> Candidate:
-    return Candidate((CoreUnit(0, 0, fused_name(known.candidate), IDENTITY, FIRST),))

@@ -29,8 +29,8 @@ def run_preflight(probe: Probe) -> tuple[Verdict, str]:
         ("f(x)", probe.value),
         ("f′(x)", probe.slope),
     ):
-        bad = ~(np.abs(found) <= largest)
-        if bad.any():
+        if not np.abs(found).max() <= largest:
+            bad = ~(np.abs(found) <= largest)
             x = grid()[int(np.argmax(bad))]
             kind = "nan" if np.isnan(found[int(np.argmax(bad))]) else "infinite"
             return "invalid", f"{what} is {kind} at x = {x:.2f}"

@@ -1,29 +1,28 @@
 """Evaluates candidates on a fixed grid: what pre-flight and fingerprint look at.
 
-Each unit evaluates all operators on the grid and picks the candidates' own, which for so few points
-costs less than dispatching them: four small programs (unary and binary, float32 and float64) serve
-every candidate of every size. They give values and partial derivatives; the chain rule is applied
-outside, forward, so that another number of trainable vectors needs no other program. The grid
-leaves out 0, where √|x| and its like have no gradient, a single point that no preactivation ever
-hits.
+One small program for each operator and precision, compiled when it is first needed, gives the
+operator's value and its partial derivatives. A candidate is walked operator by operator with the
+chain rule applied outside, forward: 12 µs a call, nothing compiled for a new candidate, however
+large it is, and values that depend on nothing but the candidate. The grid leaves out 0, where √|x|
+and its like have no gradient, a single point that no preactivation ever hits.
 
-Letters: `K` candidates, `N` grid points, `M` tangents (of x, then of each trainable vector),
-`U` core units, `S` slots, `P` vectors per slot.
+Letters: `N` grid points, `V` trainable vectors that a candidate uses, `M = 1 + V` tangents (of x,
+then of each vector), `P` trainable vectors of an operator.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .candidate import Candidate
-from .operator import Operator
+from .candidate import FIRST, IDENTITY, Candidate, CoreUnit
+from .operator import Operator, Param
 from .program import OperatorTable
 
 LIMIT = 5.0
@@ -31,9 +30,6 @@ LIMIT = 5.0
 
 POINTS = 96
 """`N`."""
-
-BATCH = 64
-"""`K` where many candidates are evaluated at once."""
 
 
 def grid() -> np.ndarray:
@@ -57,7 +53,7 @@ class Probe:
     start_slope: np.ndarray
     """f′(x), float32 `[N]`, likewise."""
     start_pull: np.ndarray
-    """∂f/∂β, float32 `[number of trainable vectors, N]`, likewise."""
+    """∂f/∂β, float32 `[V, N]`, likewise."""
 
 
 class Prober:
@@ -65,15 +61,16 @@ class Prober:
 
     Args:
         table: The operators; every candidate must be seatable in it.
-        batch: `K`, the number of candidates in one call of a compiled program.
     """
 
-    def __init__(self, table: OperatorTable, *, batch: int = BATCH) -> None:
+    def __init__(self, table: OperatorTable) -> None:
         self.table = table
-        self.batch = batch
-        self._points = grid()
-        self._unary = _select_one_of(table.unary)
-        self._binary = _select_one_of(table.binary)
+        self._x = {char: grid().astype(char) for char in "fd"}
+        """The points by precision."""
+        self._operators = {operator.name: operator for operator in (*table.unary, *table.binary)}
+        self._derived = {name: _with_partials(op) for name, op in self._operators.items()}
+        self._of_x: dict[tuple[str, str, bytes], np.ndarray] = {}
+        """What operators of x itself gave, by name, precision and trainable vectors: half of all."""
 
     def probe(self, candidates: Sequence[Candidate]) -> list[Probe]:
         """Evaluates candidates, in their order.
@@ -81,85 +78,83 @@ class Prober:
         Raises:
             ValueError: One does not fit the table.
         """
-        found = []
-        for begin in range(0, len(candidates), self.batch):
-            found += self._batch(candidates[begin : begin + self.batch])
-        return found
+        return [self._probe(candidate) for candidate in candidates]
 
-    def _batch(self, candidates: Sequence[Candidate]) -> list[Probe]:
-        programs = [self.table.program(candidate) for candidate in candidates]
-        used = [self.table.occurrences(candidate) for candidate in candidates]
-        tangents = 1 + self.table.slots * self.table.vectors
-        start = np.zeros((self.batch, self.table.slots, self.table.vectors))
-        apart = np.zeros_like(start)
-        moved = np.zeros((self.batch, tangents, self.table.slots, self.table.vectors))
-        starts = self.table.initial_values()
-        owns = replace(self.table, beta_init=None).initial_values()
-        for k, (program, occurrences) in enumerate(zip(programs, used, strict=True)):
-            for order, (slot, vector, _, _) in enumerate(occurrences):
-                unit, place = divmod(slot, 3)
-                binary = place == 2
-                row = program.binary[unit] if binary else program.unary[unit, place]
-                start[k, slot, vector] = starts[binary][row, vector]
-                apart[k, slot, vector] = float(owns[binary][row, vector]) + spread(order)
-                moved[k, 1 + order, slot, vector] = 1.0
-        padded = programs + [programs[-1]] * (self.batch - len(programs))
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *padded)
-        value32, slope32 = self._run(stacked, start, moved, np.float32)
-        with jax.enable_x64(True):
-            value64, slope64 = self._run(stacked, apart, moved, np.float64)
-        return [
-            Probe(
-                value64[k],
-                slope64[k, 0],
-                value32[k],
-                slope32[k, 0],
-                slope32[k, 1 : 1 + len(occurrences)],
-            )
-            for k, occurrences in enumerate(used)
-        ]
+    def _probe(self, candidate: Candidate) -> Probe:
+        units = candidate.pruned().units
+        names = {name for unit in units for name in _slots(unit)}
+        if len(units) > self.table.core_units or not names <= self._operators.keys():
+            units = self.table.seated(candidate).pruned().units  # one fused operator, or an error
+        params = [param for unit in units for name in _slots(unit) for param in self._params(name)]
+        own = np.array([param.init for param in params], np.float32)
+        start = own if self.table.beta_init is None else np.full_like(own, self.table.beta_init)
+        apart = own.astype(np.float64) + [spread(order) for order in range(len(params))]
+        with np.errstate(all="ignore"):  # what is not finite is the pre-flight's to see
+            value32, slope32 = self._walk(units, start)
+            with jax.enable_x64(True):
+                value64, slope64 = self._walk(units, apart)
+        return Probe(value64, slope64[0], value32, slope32[0], slope32[1:])
 
-    def _run(self, program, beta, moved, dtype) -> tuple[np.ndarray, np.ndarray]:
-        """f `[K, N]` and its tangents `[K, M, N]` in `dtype`."""
-        everyone = np.arange(self.batch)
-        x = np.tile(self._points.astype(dtype), (self.batch, 1))
-        dx = np.zeros((self.batch, moved.shape[1], POINTS), dtype)
-        dx[:, 0] = 1.0
-        values, slopes = np.stack([x]), np.stack([dx])
-        beta, moved = beta.astype(dtype), moved.astype(dtype)
-        for unit in range(self.table.core_units):
-            pair = []
-            for side in (0, 1):
-                source, slot = program.inputs[:, unit, side], 3 * unit + side
-                operand = (values[source, everyone], slopes[source, everyone])
-                found = self._unary(program.unary[:, unit, side], operand[:1], beta[:, slot])
-                pair.append(_chained(found, operand[1:], moved[:, :, slot]))
-            slot = 3 * unit + 2
-            operands, tangents = zip(*pair, strict=True)
-            found = self._binary(program.binary[:, unit], operands, beta[:, slot])
-            value, slope = _chained(found, tangents, moved[:, :, slot])
-            values = np.concatenate([values, value[None]])
-            slopes = np.concatenate([slopes, slope[None]])
-        return values[-1], slopes[-1]
+    def _params(self, name: str) -> tuple[Param, ...]:
+        return self._operators[name].params
+
+    def _walk(
+        self, units: Sequence[CoreUnit], vectors: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """f `[N]` and its tangents `[M, N]` in the precision of `vectors` `[V]`."""
+        x = self._x[vectors.dtype.char]
+        tangents = np.zeros((1 + len(vectors), POINTS), vectors.dtype)
+        tangents[0] = 1.0
+        outputs, used = [(x, tangents)], 0
+        for unit in units:
+            operands = []
+            for name, source in zip((unit.unary1, unit.unary2), unit.read, strict=False):
+                operands.append(self._apply(name, [outputs[source]], vectors, used))
+                used += len(self._params(name))
+            outputs.append(self._apply(unit.binary, operands, vectors, used))
+            used += len(self._params(unit.binary))
+        return outputs[-1]
+
+    def _apply(
+        self,
+        name: str,
+        operands: list[tuple[np.ndarray, np.ndarray]],
+        vectors: np.ndarray,
+        used: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The value `[N]` and the tangents `[M, N]` of an operator.
+
+        Args:
+            name: The operator.
+            operands: The same of its operands.
+            vectors: All trainable vectors `[V]`.
+            used: How many of them belong to operators before this one.
+        """
+        if name in (IDENTITY, FIRST):
+            return operands[0]
+        count = len(self._params(name))
+        found = self._found(name, [value for value, _ in operands], vectors[used : used + count])
+        slope = found[1] * operands[0][1]
+        if len(operands) == 2:
+            slope += found[2] * operands[1][1]
+        slope[1 + used : 1 + used + count] += found[1 + len(operands) :]
+        return found[0], slope
+
+    def _found(self, name: str, inputs: list[np.ndarray], vectors: np.ndarray) -> np.ndarray:
+        """What `_with_partials` gives, remembered if the input is x."""
+        if len(inputs) > 1 or inputs[0] is not self._x[vectors.dtype.char]:
+            return np.asarray(self._derived[name](tuple(inputs), vectors[:, None]))
+        key = (name, vectors.dtype.char, vectors.tobytes())
+        if key not in self._of_x:
+            self._of_x[key] = np.asarray(self._derived[name](tuple(inputs), vectors[:, None]))
+        return self._of_x[key]
 
 
-def _chained(found, tangents, moved) -> tuple[np.ndarray, np.ndarray]:
-    """The chain rule of one operator.
-
-    Args:
-        found: Its value `[K, N]` and its partial derivatives `[K, inputs + P, N]`.
-        tangents: One `[K, M, N]` for each input.
-        moved: Tangents of the vectors, `[K, M, P]`.
-    """
-    value, partials = np.asarray(found[0]), np.asarray(found[1])[:, :, None]
-    slope = np.zeros_like(tangents[0])
-    with np.errstate(all="ignore"):  # what is not finite is the pre-flight's to see
-        for place, tangent in enumerate(tangents):
-            slope += partials[:, place] * tangent
-        for vector in range(moved.shape[-1]):
-            step = moved[:, :, vector, None]
-            slope += np.where(step == 0.0, 0.0, partials[:, len(tangents) + vector] * step)
-    return value, slope
+def _slots(unit: CoreUnit) -> tuple[str, ...]:
+    """The operators of a unit, in the order of their trainable vectors."""
+    if unit.binary == FIRST:
+        return (unit.unary1,)
+    return (unit.unary1, unit.unary2, unit.binary)
 
 
 def spread(order: int) -> float:
@@ -167,35 +162,28 @@ def spread(order: int) -> float:
     return (0.3719, -0.2143, 0.5877, -0.4391)[order % 4] * (1.0 + 0.1931 * (order // 4))
 
 
-@functools.lru_cache(maxsize=16)
-def _select_one_of(operators: tuple[Operator, ...]) -> Any:
-    """A jitted (index [K], inputs [K, N], β [K, P]).
+@functools.lru_cache(maxsize=512)
+def _with_partials(operator: Operator) -> Any:
+    """A jitted (inputs, each `[N]`, β `[P, 1]`) of an element-wise operator.
 
-    It returns the value `[K, N]` of the operator at each index, and its partial derivatives by each
-    input, then by each vector, `[K, inputs + P, N]`; operators are element-wise.
+    It returns `[1 + inputs + P, N]`: the value, then its partial derivative by each input and by
+    each vector.
     """
 
-    def select(index, inputs, beta):
-        outcomes = []
-        for operator in operators:
+    def evaluate(inputs: tuple[jax.Array, ...], beta: jax.Array) -> jax.Array:
+        def value(*arguments: jax.Array) -> jax.Array:
+            names = (param.name for param in operator.params)
+            params = dict(zip(names, arguments[len(inputs) :], strict=True))
+            found = operator(*arguments[: len(inputs)], params=params)
+            return found.astype(inputs[0].dtype)
 
-            def value(inputs, vectors, operator=operator):
-                params = dict(zip((p.name for p in operator.params), vectors, strict=True))
-                return operator(*inputs, params=params).astype(inputs[0].dtype)
+        arguments = [*inputs, *beta]
+        found, push = jax.linearize(value, *arguments)
+        zeros = [jnp.zeros_like(argument) for argument in arguments]
+        partials = [
+            push(*zeros[:place], jnp.ones_like(argument), *zeros[place + 1 :])
+            for place, argument in enumerate(arguments)
+        ]
+        return jnp.stack([found, *partials])
 
-            vectors = [beta[:, i, None] for i in range(len(operator.params))]
-            arguments = [*inputs, *vectors]
-            found, push = jax.linearize(
-                lambda *a, value=value: value(a[: len(inputs)], a[len(inputs) :]), *arguments
-            )
-            zeros = [jnp.zeros_like(argument) for argument in arguments]
-            partials = [
-                push(*zeros[:place], jnp.ones_like(argument), *zeros[place + 1 :])
-                for place, argument in enumerate(arguments)
-            ]
-            partials += [jnp.zeros_like(found)] * (beta.shape[1] - len(vectors))
-            outcomes.append((found, jnp.stack(partials, axis=1)))
-        everyone = jnp.arange(index.shape[0])
-        return tuple(jnp.stack(parts)[index, everyone] for parts in zip(*outcomes, strict=True))
-
-    return jax.jit(select)
+    return jax.jit(evaluate)

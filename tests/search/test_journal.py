@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,32 @@ def test_everything_written_is_read_back(tmp_path):
     assert list(journal.metrics()) == [(1, {"entropy": 1.5})]
     assert journal.meta("operators_sha256") == "abc"
     journal.close()
+
+
+def test_candidates_are_found_by_number_and_by_text(tmp_path):
+    journal = filled(tmp_path)
+    assert [journal.number(f"sin(u{n})") for n in (1, 2, 3)] == [1, 2, None]
+    for number, row_ in enumerate(journal.candidates(), start=1):
+        found = journal.candidate(number)
+        assert (found.id, found.expression, found.root) == (number, row_.expression, 1)
+        np.testing.assert_array_equal(found.fingerprint, row_.fingerprint)
+        np.testing.assert_array_equal(found.curve, row_.curve)
+    assert list(journal.proposed()) == [proposal.candidate for proposal in journal.proposals()]
+
+
+def test_reading_without_the_bulk_gives_the_same_but_for_the_bulk(tmp_path):
+    journal = filled(tmp_path)
+    with journal.transaction():
+        reason = {"reason": "loss became nan at step 3", "curve": [1.0]}
+        journal.add_outcome(2, Outcome("diverged", seconds=1.0, details=reason))
+    whole = [replace(row_, fingerprint=None, curve=None) for row_ in journal.candidates()]
+    assert list(journal.candidates(sampled=False)) == whole
+    for (trial, outcome), (same, full) in zip(
+        journal.trials(details=False), journal.trials(), strict=True
+    ):
+        assert trial == same and outcome is not None and full is not None
+        assert outcome == replace(full, details=outcome.details)
+        assert outcome.reason == full.reason and "curve" not in outcome.details
 
 
 def test_a_transaction_that_fails_leaves_nothing(tmp_path):

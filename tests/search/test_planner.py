@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import random
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -56,17 +58,24 @@ def planner_of(journal, strategy: Any = "random", the_plan=None, baselines=BASEL
     return Planner(the_plan or plan(), space, TABLE, built, baselines, journal)
 
 
-def work(planner, *, workers=1, seed=0, stop_after=None) -> int:
-    """Workers that finish in an arbitrary order; returns how many trials finished."""
+def work(planner, *, workers=1, seed=0, stop_after=None, ahead=0, together=1) -> int:
+    """Workers that finish in an arbitrary order; returns how many trials finished.
+
+    `ahead` trials are planned in advance, and up to `together` outcomes recorded at once.
+    """
     rng, under_way, finished = random.Random(seed), [], 0
     while not planner.finished:
         under_way += planner.due(workers - len(under_way))
+        planner.look_ahead(ahead)
         if planner.finished:
             break
         assert under_way, "neither finished nor anything to do"
-        trial = under_way.pop(rng.randrange(len(under_way)))
-        planner.record(trial, outcome_of(trial))
-        finished += 1
+        count = min(len(under_way), rng.randint(1, together))
+        if stop_after is not None:
+            count = min(count, stop_after - finished)
+        trials = [under_way.pop(rng.randrange(len(under_way))) for _ in range(count)]
+        planner.record([(trial, outcome_of(trial)) for trial in trials])
+        finished += count
         if finished == stop_after:
             return finished
     planner.conclude()
@@ -99,9 +108,10 @@ def reopened(journal):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_any_number_of_workers_makes_one_history(strategy, fresh):
     histories = set()
-    for workers, seed in ((1, 0), (2, 1), (4, 2), (4, 3)):
+    for workers, seed, ahead, together in ((1, 0, 0, 1), (2, 1, 2, 1), (4, 2, 9, 1), (4, 3, 4, 4)):
         journal = fresh()
-        work(planner_of(journal, strategy), workers=workers, seed=seed)
+        planner = planner_of(journal, strategy)
+        work(planner, workers=workers, seed=seed, ahead=ahead, together=together)
         histories.add(history_sha256(journal))
     assert len(histories) == 1
 
@@ -114,7 +124,11 @@ def test_interrupted_equals_uninterrupted(strategy, fresh):
     while True:
         sitting += 1
         planner = planner_of(reopened(broken), strategy)
-        if planner.finished or work(planner, workers=3, seed=sitting, stop_after=5) < 5:
+        ahead = sitting % 3
+        if (
+            planner.finished
+            or work(planner, workers=3, seed=sitting, stop_after=5, ahead=ahead) < 5
+        ):
             break
     assert sitting > 5
     if not planner.finished:
@@ -210,10 +224,40 @@ def test_the_window_keeps_the_strategy_waiting(fresh):
     planner = planner_of(fresh(), told, plan(window=2), baselines=[])
     due = planner.due(5)
     assert len(due) == 2
-    planner.record(due[1], outcome_of(due[1]))
+    planner.record([(due[1], outcome_of(due[1]))])
     assert planner.due(5) == []
-    planner.record(due[0], outcome_of(due[0]))
+    planner.record([(due[0], outcome_of(due[0]))])
     assert len(planner.due(5)) == 2
+
+
+def test_looking_ahead_stops_where_the_window_does(fresh):
+    planner = planner_of(fresh(), the_plan=plan(window=3), baselines=[])
+    planner.look_ahead(100)
+    assert planner.proposals >= 3
+    asked, due = planner.proposals, planner.due(100)
+    assert due and planner.proposals == asked
+    planner.record([(trial, outcome_of(trial)) for trial in due])
+    planner.look_ahead(1)
+    assert planner.proposals > asked
+
+
+def test_memory_of_a_trial_is_small(fresh):
+    """What the journal has is not kept; the strategy's own state does not grow."""
+    space = SearchSpace(SMALL, 2)
+    table = OperatorTable.for_run(SMALL, core_units=2)
+    built = STRATEGIES["random"].build(space)
+    planner = Planner(plan(trials=1_400), space, table, built, [], fresh())
+    work(planner, stop_after=400)
+    tracemalloc.start()
+    try:
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        work(planner, stop_after=800)
+        gc.collect()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert 0 < grown / 800 < 500  # bytes
 
 
 def test_a_strategy_that_repeats_itself_ends_the_run_and_says_so(fresh):

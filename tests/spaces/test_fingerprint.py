@@ -98,11 +98,14 @@ def test_a_shift_of_all_points_against_the_projection_is_still_found():
 def test_the_index_agrees_with_looking_at_all(seed: int, scale: float):
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((6, 96)) * rng.choice([1e-3, 1.0, 40.0])
-    index, kept = FingerprintIndex(), []
+    kept: list[tuple[str, np.ndarray]] = []
+    index: FingerprintIndex[str] = FingerprintIndex()
+    elsewhere: FingerprintIndex[str] = FingerprintIndex(lambda key: dict(kept)[key])
     for number in range(40):
         new = centres[rng.integers(6)] + scale * TOLERANCE * rng.uniform(-1, 1, 96)
         matches = [key for key, old in kept if np.abs(old - new).max() <= TOLERANCE]
-        assert index.find(new) == (matches[0] if matches else None)
+        assert index.find(new) == elsewhere.find(new) == (matches[0] if matches else None)
         if not matches or rng.random() < 0.3:
             index.add(str(number), new)
+            elsewhere.add(str(number), new)
             kept.append((str(number), new))

@@ -1,0 +1,96 @@
+"""The tables of a run's journal, and their rows as plain data.
+
+Letters: `N` grid points of a sampled curve, `T` decisions of the space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SCHEMA_VERSION = 1
+"""Version of the tables below; a journal of another version is refused."""
+
+SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE candidates (
+    id INTEGER PRIMARY KEY,
+    expression TEXT NOT NULL UNIQUE,   -- canonical text
+    formula TEXT NOT NULL,
+    latex TEXT NOT NULL,
+    name TEXT,                         -- title of the known function that it equals
+    verdict TEXT NOT NULL,             -- ok | invalid | constant
+    reason TEXT NOT NULL,
+    equal_to INTEGER REFERENCES candidates (id),   -- the earlier candidate of equal values
+    fingerprint BLOB,                  -- float64 [N], where equal_to is null and the verdict ok
+    curve BLOB                         -- float32 [2, N]: f and f' at the initial values, likewise
+);
+CREATE TABLE proposals (
+    t INTEGER PRIMARY KEY,
+    candidate INTEGER NOT NULL REFERENCES candidates (id),
+    tokens TEXT NOT NULL,
+    details TEXT NOT NULL
+);
+CREATE TABLE trials (
+    id INTEGER PRIMARY KEY,
+    candidate INTEGER NOT NULL REFERENCES candidates (id),
+    replicate INTEGER NOT NULL,
+    rung INTEGER NOT NULL,
+    baseline INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,           -- workers that died during it
+    UNIQUE (candidate, replicate, rung)
+);
+CREATE TABLE outcomes (
+    trial INTEGER PRIMARY KEY REFERENCES trials (id),
+    status TEXT NOT NULL,
+    reward REAL,
+    loss REAL,
+    seconds REAL NOT NULL,
+    details TEXT NOT NULL,
+    finished REAL NOT NULL                         -- Unix time
+);
+CREATE TABLE snapshots (t INTEGER PRIMARY KEY, state BLOB NOT NULL, metrics TEXT NOT NULL);
+CREATE TABLE sittings (                            -- one row for each time a driver worked on the run
+    id INTEGER PRIMARY KEY,
+    started REAL NOT NULL,
+    seconds REAL NOT NULL DEFAULT 0,
+    details TEXT NOT NULL
+);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateRow:
+    """A candidate as the journal keeps it."""
+
+    id: int
+    expression: str
+    formula: str
+    latex: str
+    name: str | None
+    verdict: str
+    reason: str
+    equal_to: int | None
+    fingerprint: np.ndarray | None
+    """float64 `[N]`, of a candidate that is trained."""
+    curve: np.ndarray | None
+    """float32 `[2, N]`: f and f′ at the initial values, likewise."""
+
+    @property
+    def root(self) -> int:
+        """The candidate whose trials are this one's too."""
+        return self.id if self.equal_to is None else self.equal_to
+
+
+@dataclass(frozen=True, slots=True)
+class ProposalRow:
+    """A proposal as the journal keeps it."""
+
+    t: int
+    candidate: int
+    tokens: tuple[int, ...]
+    """`[T]`."""
+    details: Mapping[str, Any]
