@@ -29,6 +29,8 @@ app = App(
     version=lambda: version("actsearch"),
 )
 
+# Commands that stand in modules of their own, imported when they are called.
+
 _TITLES = {
     "space": "Space",
     "search": "Search",
