@@ -62,7 +62,8 @@ class SearchConfig:
     """Seeds that each candidate is trained with; with rungs, on the last rung."""
     rungs: str = ""
     """Successive halving, for example `60:400,300:60,1500:12`: train to 60 steps, 400 go on, …; the
-    last number is how many are listed. Empty: one rung of `--steps`."""
+    last number is how many are listed. A last rung of the same steps adds seeds to the one before,
+    as `1500:12,1500:12` with `--replicates 3`. Empty: one rung of `--steps`."""
     baselines: str = BASELINES
     """Known functions trained beside the candidates: names with commas between, `all` or `none`."""
     window: int = 8
@@ -121,8 +122,11 @@ class SearchConfig:
             )
             if int(budget) < 1 or int(count) < 1:
                 raise ValueError(f"`rungs` must have numbers ≥ 1, got {part!r}")
-        if [r.steps for r in found] != sorted({r.steps for r in found}):
-            raise ValueError(f"`rungs` must have increasing steps, got {self.rungs!r}")
+        steps = [rung.steps for rung in found]
+        if steps[:-1] != sorted(set(steps[:-1])) or steps != sorted(steps):
+            raise ValueError(
+                f"`rungs` must have increasing steps, the last two may be equal, got {self.rungs!r}"
+            )
         return tuple(found)
 
     @property

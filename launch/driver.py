@@ -234,6 +234,7 @@ def make_planner(run: Run, assignment: Assignment, *, chance: float) -> Planner:
         chance=chance,
         replicates=tuple(rung.replicates for rung in rungs),
         promoted=tuple(rung.promoted for rung in rungs if rung.promoted is not None),
+        repeated=frozenset(n for n in range(1, len(rungs)) if rungs[n].steps == rungs[n - 1].steps),
         seed=science.search.seed,
     )
     baselines = [known_function(key).candidate for key in assignment.baselines]

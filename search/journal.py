@@ -289,6 +289,12 @@ class Journal:
                 outcome = Outcome(row[6], row[7], row[8], row[9], found)
             yield trial, outcome
 
+    def outcome(self, trial: int) -> Outcome | None:
+        """What came of a trial, with all details; None if nothing has yet."""
+        query = "SELECT status, reward, loss, seconds, details FROM outcomes WHERE trial = ?"
+        row = self._db.execute(query, (trial,)).fetchone()
+        return None if row is None else Outcome(*row[:4], details=json.loads(row[4]))
+
     def snapshot(self) -> tuple[int, bytes] | None:
         """The latest kept state of the strategy and the proposal it stands before."""
         row = self._db.execute("SELECT t, state FROM snapshots ORDER BY t DESC LIMIT 1").fetchone()

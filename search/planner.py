@@ -8,14 +8,15 @@ answer with the proposals that the journal has.
 
 Rungs are successive halving (Jamieson, Talwalkar, AISTATS 2016): every candidate is trained on the
 first rung's budget, the best of them again from scratch on the next one's. The strategy is told the
-first rung only.
+first rung only. Where a rung trains as the one before it does, with more seeds, its first trials
+are those of the rung before, under numbers of their own.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from spaces import Candidate, OperatorTable, SearchSpace
 
@@ -46,6 +47,9 @@ class Plan:
     """For each rung, how many seeds a candidate is trained with."""
     promoted: tuple[int, ...] = ()
     """How many candidates go on from each rung to the next; one fewer than there are rungs."""
+    repeated: frozenset[int] = frozenset()
+    """Rungs that train as the rung before them does, with more seeds: what that one trained is
+    taken over."""
     seed: int = 0
     """Seed of the strategy."""
 
@@ -261,7 +265,23 @@ class Planner:
             trial = Trial(number, row.id, row.expression, replicate, rung, baseline)
             self._journal.add_trial(trial)
             self._adopt(trial)
-            self._waiting.append(trial)
+            earlier = self._earlier(trial)
+            if earlier is None:
+                self._waiting.append(trial)
+            else:
+                self._journal.add_outcome(trial.id, earlier)
+                self._standings.note(trial.id, earlier)
+
+    def _earlier(self, trial: Trial) -> Outcome | None:
+        """What came of the same training on the rung before, if there was one."""
+        before = trial.rung - 1
+        if trial.rung not in self.plan.repeated or trial.replicate >= self.plan.replicates[before]:
+            return None
+        same = self._standings.first(trial.candidate, before) + trial.replicate
+        outcome = self._journal.outcome(same)
+        if outcome is None or outcome.status == "failed":
+            return None
+        return replace(outcome, seconds=0.0, details={**outcome.details, "same_as": same})
 
     def _adopt(self, trial: Trial) -> None:
         self._standings.plan(trial)

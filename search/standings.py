@@ -66,6 +66,10 @@ class Standings:
         """Those that have, in the order of planning."""
         return list(self._first[rung])
 
+    def first(self, candidate: int, rung: int) -> int:
+        """The first of the candidate's trials on the rung, where it has some."""
+        return self._first[rung][candidate]
+
     def complete(self, candidate: int, rung: int) -> bool:
         """Whether all of its trials on the rung have outcomes."""
         first = self._first[rung][candidate] - 1

@@ -89,7 +89,14 @@ WRONG = [
     ({"baselines": "relu,swihs"}, "unknown baseline `swihs`: did you mean `swish`?"),
     ({"rungs": "60"}, "`rungs` must be STEPS:COUNT pairs"),
     ({"rungs": "60:0"}, "`rungs` must have numbers ≥ 1, got '60:0'"),
-    ({"rungs": "300:60,60:12"}, "`rungs` must have increasing steps, got '300:60,60:12'"),
+    (
+        {"rungs": "300:60,60:12"},
+        "`rungs` must have increasing steps, the last two may be equal, got '300:60,60:12'",
+    ),
+    (
+        {"rungs": "60:60,60:12,90:3"},
+        "`rungs` must have increasing steps, the last two may be equal, got '60:60,60:12,90:3'",
+    ),
     ({"steps": 0}, "`steps` must be ≥ 1, got 0"),
     ({"child": "resnet9"}, "the nearest are resnet8 and resnet14"),
     ({"lr": 0.0}, "`lr` must be > 0, got 0.0"),

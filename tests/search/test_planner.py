@@ -297,8 +297,29 @@ def test_rungs_promote_the_best_and_every_baseline(fresh):
     assert all(len(c.rewards) == 2 and c.spread is not None for c in ranked[:4])
 
 
-def test_rungs_survive_interruption(fresh):
-    the_plan = plan(trials=12, replicates=(1, 2), promoted=(4,))
+def test_a_repeated_rung_takes_over_what_was_trained(fresh):
+    journal = fresh()
+    the_plan = plan(trials=12, replicates=(1, 1, 3), promoted=(6, 2), repeated=frozenset({2}))
+    planner = planner_of(journal, the_plan=the_plan)
+    trained = work(planner)
+    found = {(t.expression, t.rung, t.replicate): (t, o) for t, o in journal.trials()}
+    last = [(trial, outcome) for trial, outcome in found.values() if trial.rung == 2]
+    assert len(last) == (2 + 2) * 3
+    assert trained == planner.done - 4
+    for trial, outcome in last:
+        same = found.get((trial.expression, 1, trial.replicate))
+        assert outcome is not None
+        assert (same is None) == (trial.replicate > 0) == ("same_as" not in outcome.details)
+        if same is not None:
+            before, known = same
+            assert (outcome.reward, outcome.seconds) == (known.reward, 0.0)
+            assert outcome.details["same_as"] == before.id
+    assert planner.finished
+
+
+@pytest.mark.parametrize("repeated", [frozenset(), frozenset({1})])
+def test_rungs_survive_interruption(fresh, repeated):
+    the_plan = plan(trials=12, replicates=(1, 2), promoted=(4,), repeated=repeated)
     whole, broken = fresh(), fresh()
     work(planner_of(whole, the_plan=the_plan), workers=2)
     for sitting in range(20):
