@@ -122,8 +122,8 @@ class SearchConfig:
             )
             if int(budget) < 1 or int(count) < 1:
                 raise ValueError(f"`rungs` must have numbers ≥ 1, got {part!r}")
-        steps = [rung.steps for rung in found]
-        if steps[:-1] != sorted(set(steps[:-1])) or steps != sorted(steps):
+        budgets = [rung.steps for rung in found]
+        if budgets[:-1] != sorted(set(budgets[:-1])) or budgets != sorted(budgets):
             raise ValueError(
                 f"`rungs` must have increasing steps, the last two may be equal, got {self.rungs!r}"
             )
@@ -142,7 +142,8 @@ class PlacementConfig:
     workers: str = "auto"
     """Children trained at a time: a number, or auto (as many as the machines hold)."""
     cpus_per_worker: int = 1
-    """Cores of a worker, which is pinned to them on this machine."""
+    """Cores of a worker, which is pinned to them on this machine. On a CPU they share each batch, and
+    outcomes equal those of another number to rounding only."""
     gpus_per_worker: float = 0.0
     """GPUs of a worker; a fraction shares one."""
     resources: str = ""

@@ -309,6 +309,7 @@ def _assignment(run: Run, data: Dataset) -> tuple[Assignment, str]:
         core_units=science.space.core_units,
         baselines=science.search.baseline_keys,
         execution=execution,
+        cpus=placement.cpus_per_worker,
         platform=platform,
     )
     return assignment, reason

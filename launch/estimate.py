@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from .config import Science
+from .config import Rung, Science
 
 START_S = 12.0
 """Seconds until the first child trains, compilation apart: Ray, the workers' imports and the
@@ -55,12 +55,14 @@ def estimate_search(
     baselines = len(science.search.baseline_keys)
     rungs, counted, working_s = [], candidates, 0.0
     baseline_trials = 0
+    known = Rung(0, 0, None)
     for rung in science.search.ladder(science.train.steps):
+        replicates = rung.replicates - (known.replicates if rung.steps == known.steps else 0)
         trial_s = form["start_s"] + rung.steps * form["step_ms"] / 1e3 + form["evaluate_s"]
         trial_s += 0.0 if traced else form["compile_s"]
-        trials = (counted + baselines) * rung.replicates
-        working_s += counted * rung.replicates * trial_s
-        baseline_trials += baselines * rung.replicates
+        trials = (counted + baselines) * replicates
+        working_s += counted * replicates * trial_s
+        baseline_trials += baselines * replicates
         rungs.append(
             {
                 "steps": rung.steps,
@@ -69,7 +71,7 @@ def estimate_search(
                 "rounds": -(-trials // workers),
             }
         )
-        counted = min(counted, rung.promoted or counted)
+        counted, known = min(counted, rung.promoted or counted), rung
     once = form["compile_s"] if traced else 0.0
     return {
         "seconds": START_S + once + sum(r["rounds"] * r["trial_s"] for r in rungs),

@@ -35,6 +35,8 @@ class Assignment:
     """Known functions, by key, whose operators the table holds too."""
     execution: str
     """`traced` or `specialised`."""
+    cpus: int
+    """Cores of a worker: as many parts does a batch have on a CPU."""
     platform: str
     """JAX backend that the worker must have: `cpu`, `gpu` or `tpu`."""
 
@@ -93,8 +95,10 @@ class Worker:
         import jax
 
         from trainers.compile_cache import default_folder
+        from trainers.parallel import use_cores
         from trainers.trainer import Trainer
 
+        use_cores(assignment.cpus)
         if jax.default_backend() != assignment.platform:
             raise RuntimeError(
                 f"the worker was to compute on {assignment.platform}, "

@@ -196,9 +196,9 @@ def _where(
         program = table.program(candidate)
         compiled: Any = trainer._compiled(candidate, program, form)
         text = compiled.train.as_text()
-        state = jax.device_put(
-            compiled.functions.begin(np.asarray(compiled.initial(program)), seed=seed)
-        )
+        program = trainer._driver.put(program)
+        beta = np.asarray(compiled.initial(program))
+        state = trainer._driver.put(compiled.functions.begin(beta, seed=seed))
         with traced_spans(spans, text):
             begin = time.perf_counter_ns()
             state = trainer._driver.train(

@@ -52,7 +52,10 @@ def main(arguments: Sequence[str]) -> int:
     """Returns 0 if it was measured, 1 if that failed, 2 if the request was wrong."""
     asked = parser().parse_args(arguments)
     try:
-        _pin(asked.cores)
+        cores = _pin(asked.cores)
+        from .parallel import use_cores
+
+        use_cores(cores)
         request = BenchRequest(
             train=train_config(asked),
             operators=asked.operators,
@@ -86,10 +89,10 @@ def restart_with_allocator() -> None:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
 
 
-def _pin(cores: str | None) -> None:
-    """Keeps this process, and the threads that JAX will start, on the cores that were asked for."""
+def _pin(cores: str | None) -> int:
+    """Keeps this process on the cores that were asked for; returns how many there are."""
     if not hasattr(os, "sched_setaffinity"):
-        return
+        return 1
     allowed = sorted(os.sched_getaffinity(0))
     parts = [str(allowed[0])] if cores is None else cores.split(",")
     wanted = {int(part) for part in parts if part.strip().isdecimal()}
@@ -98,6 +101,7 @@ def _pin(cores: str | None) -> None:
             f"`cores` must be different ones of {','.join(map(str, allowed))}, got {cores!r}"
         )
     os.sched_setaffinity(0, wanted)
+    return len(wanted)
 
 
 def _one_line(error: Exception) -> str:

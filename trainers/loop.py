@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .parallel import BatchLayout
 from .step import StepFunctions, TrainState
 
 if TYPE_CHECKING:
@@ -121,7 +122,13 @@ class LoopDriver:
     def __init__(self, data: Dataset, config: TrainConfig) -> None:
         self._data = data
         self._batch_size = config.batch_size
-        self._evaluation_batch = _evaluation_batch(data, config)
+        self._layout = BatchLayout.over(jax.devices(), config.batch_size)
+        whole = _evaluation_batch(data, config)
+        self._evaluation_batch = max(whole // self._layout.parts, 1) * self._layout.parts
+
+    def put(self, tree: Any) -> Any:
+        """Arrays on the devices, as `train` and `evaluate` expect a state and a program."""
+        return jax.device_put(tree, self._layout.everywhere)
 
     def _batch_shapes(self, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
         image = self._data.train.images.shape[1:]
@@ -138,13 +145,23 @@ class LoopDriver:
             program: Shapes of a candidate's program.
         """
         state = functions.shapes
+        _, all_, split = self._layout
         return Compiled(
             functions,
-            jax.jit(functions.child.form.initial).lower(program).compile(),
-            jax.jit(functions.train, donate_argnums=0)
+            jax.jit(functions.child.form.initial, in_shardings=all_).lower(program).compile(),
+            jax.jit(
+                functions.train,
+                donate_argnums=0,
+                in_shardings=(all_, split, split, all_, all_, all_, all_),
+                out_shardings=all_,
+            )
             .lower(state, *self._batch_shapes(self._batch_size), program, _SEED, _COUNT, _COUNT)
             .compile(),
-            jax.jit(functions.evaluate)
+            jax.jit(
+                functions.evaluate,
+                in_shardings=(all_, split, split, split, all_),
+                out_shardings=all_,
+            )
             .lower(
                 state.variables,
                 *self._batch_shapes(self._evaluation_batch),
@@ -209,7 +226,7 @@ class LoopDriver:
 
 
 class ScanDriver:
-    """Chunks of steps in one program; images and labels lie on the device.
+    """Chunks of steps in one program; images and labels lie on the device, one of them.
 
     Args:
         data: The images, sent to the device once.
@@ -224,6 +241,10 @@ class ScanDriver:
         valid = tuple(map(np.stack, zip(*batches, strict=True)))
         self._train = jax.device_put((data.train.images, data.train.labels))
         self._valid = jax.device_put(valid)
+
+    def put(self, tree: Any) -> Any:
+        """Arrays on the device, see `LoopDriver.put`."""
+        return jax.device_put(tree)
 
     def compile(self, functions: StepFunctions, program: Any) -> Compiled:
         """Compiles the programs for a form, see `LoopDriver.compile`."""

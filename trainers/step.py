@@ -10,6 +10,7 @@ Letters: B batch, H W C image, V classes.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -75,7 +76,7 @@ class StepFunctions:
         zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), self.shapes.optimizer)
         return TrainState(variables, zeros)
 
-    @property
+    @functools.cached_property
     def shapes(self) -> TrainState:
         """Shapes and dtypes of the state."""
         variables = self.child.shapes

@@ -171,9 +171,9 @@ class Trainer:
         with clock("compile"):
             compiled = self._compiled(candidate, program, execution)
         with clock("train"):
-            program = jax.device_put(program)
+            program = self._driver.put(program)
             beta = np.asarray(compiled.initial(program))
-            state = jax.device_put(compiled.functions.begin(beta, seed=seed))
+            state = self._driver.put(compiled.functions.begin(beta, seed=seed))
             state = self._driver.train(
                 compiled, state, program, seed=seed, total=total, history=history
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from trainers.augment import channel_statistics
 from trainers.config import TrainConfig
 from trainers.dataset import load_dataset
 from trainers.loop import DRIVERS, Compiled, History, driver_for, shapes
+from trainers.parallel import use_cores
 from trainers.resnet import Child
 from trainers.step import StepFunctions
 from trainers.trainer import Trainer
@@ -25,6 +27,7 @@ class ActsearchPeer:
     """`trainers.Trainer` as a worker uses it; steps alone by way of its driver."""
 
     def __init__(self, setting: Setting) -> None:
+        use_cores(len(os.sched_getaffinity(0)))
         platform = {"cpu": "cpu", "cuda": "gpu"}[setting.device]
         if jax.default_backend() != platform:
             raise RuntimeError(f"asked for {platform}, JAX has {jax.default_backend()}")
@@ -89,9 +92,9 @@ class ActsearchPeer:
             compiled = driver.compile(functions, shapes(program))
             if traced:
                 self._traced[form] = compiled
-        program = jax.device_put(program)
+        program = driver.put(program)
         beta = np.asarray(compiled.initial(program))
-        state: Any = jax.device_put(compiled.functions.begin(beta, seed=seed))
+        state: Any = driver.put(compiled.functions.begin(beta, seed=seed))
 
         def advance(steps: int) -> float:
             nonlocal state

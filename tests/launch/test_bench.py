@@ -41,6 +41,14 @@ def test_a_search_with_rungs_by_hand():
     assert found["candidates_per_hour"] == pytest.approx(3600 * 10 / 52)
 
 
+def test_a_repeated_rung_trains_its_further_seeds_only():
+    science, _ = build(
+        {"trials": 10, "rungs": "20:4,40:2,40:2", "replicates": 3, "baselines": "relu"}
+    )
+    found = estimate_search(science, FORM, traced=True, candidates=10, workers=1)
+    assert [rung["trials"] for rung in found["rungs"]] == [11, 5, (2 + 1) * 2]
+
+
 def test_compiling_belongs_to_every_specialised_trial():
     science, _ = build({"trials": 4, "steps": 20, "baselines": "none"})
     found = estimate_search(science, FORM, traced=False, candidates=4, workers=1)
