@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from .activation import TracedForm as TracedForm
     from .census import Census as Census
     from .census import take_census as take_census
+    from .export import ExportError as ExportError
+    from .export import to_source as to_source
     from .fingerprint import FingerprintIndex as FingerprintIndex
     from .fingerprint import fingerprint_of as fingerprint_of
     from .naming import KnownNames as KnownNames
@@ -53,6 +55,8 @@ _LAZY = {
     "TracedForm": "activation",
     "Census": "census",
     "take_census": "census",
+    "ExportError": "export",
+    "to_source": "export",
     "FingerprintIndex": "fingerprint",
     "fingerprint_of": "fingerprint",
     "KnownNames": "naming",

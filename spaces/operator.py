@@ -79,6 +79,7 @@ class Operator:
         params: Its trainable vectors.
         sympy: The same function on SymPy expressions, same signature; None if there is none.
         torch: A PyTorch expression with `{a}`, `{b}` and `<beta>`; None if there is none.
+        jax: A JAX expression, likewise, with `jax` and `jnp`: what `fn` does, as source text.
         notation: How it is written; None writes a call, `name(x)`.
         commutative: Whether `fn(a, b) == fn(b, a)`.
         reference: Where it comes from.
@@ -93,6 +94,7 @@ class Operator:
     params: tuple[Param, ...] = ()
     sympy: Callable[..., Any] | None = None
     torch: str | None = None
+    jax: str | None = None
     notation: Notation | None = None
     commutative: bool = False
     reference: str = ""
