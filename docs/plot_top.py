@@ -16,7 +16,7 @@ import matplotlib.pyplot as plt
 
 from search.journal import Journal
 from search.ranking import rank
-from spaces.probe import grid
+from spaces.grid import grid
 
 
 def main(run: Path, destination: Path, count: int = 8) -> None:

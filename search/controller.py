@@ -94,6 +94,7 @@ class Controller:
         if not choices:
             raise ValueError("`space` must have at least one decision, got none")
         self._lstm, self._ppo = lstm, ppo
+        self._names = [list(decision.choices) for decision in space.decisions]
         self._config = config
         self._shape = lstm.Shape(choices, config.hidden)
         self._hyper = ppo.Hyperparameters(
@@ -155,18 +156,21 @@ class Controller:
 
         `mean_reward` of the last batch told, `baseline`; and of the last batch drawn: `entropy` in
         nats, mean over candidates of the sum over decisions, and `probabilities`, for each decision
-        a list with each choice's probability, averaged over the candidates.
+        a list with each choice's probability, averaged over the candidates. `choices` has their
+        names in the same order, so that who only reads the journal need not know the operators.
         """
         known = {
             "mean_reward": state["mean_reward"],
             "baseline": state["baseline"],
             "entropy": state["entropy"],
             "probabilities": [
-                row[:count].tolist()
+                [round(p, 6) for p in row[:count].tolist()]
                 # Before the first batch there are no rows.
                 for row, count in zip(state["probabilities"], self._shape.choices, strict=False)
             ],
         }
+        if known["probabilities"]:
+            known["choices"] = self._names
         return {name: value for name, value in known.items() if value not in (None, [])}
 
     def _refilled(self, state: State) -> State:

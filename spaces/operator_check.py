@@ -13,10 +13,10 @@ import numpy as np
 
 from .candidate import IDENTITY
 from .catalogue import known_operators
+from .grid import LIMIT, grid
 from .operator import Operator
 from .operator_set import OperatorSet
 from .paper import PAPER
-from .probe import LIMIT, grid
 
 CHANNELS = 8
 

@@ -6,7 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from .probe import LIMIT, Probe, grid
+from .grid import LIMIT, grid
+from .probe import Probe
 
 FLAT = 1e-6
 """A function whose values differ by less than this, relative to their size, is constant."""

@@ -3,8 +3,7 @@
 One small program for each operator and precision, compiled when it is first needed, gives the
 operator's value and its partial derivatives. A candidate is walked operator by operator with the
 chain rule applied outside, forward: 12 µs a call, nothing compiled for a new candidate, however
-large it is, and values that depend on nothing but the candidate. The grid leaves out 0, where √|x|
-and its like have no gradient, a single point that no preactivation ever hits.
+large it is, and values that depend on nothing but the candidate.
 
 Letters: `N` grid points, `V` trainable vectors that a candidate uses, `M = 1 + V` tangents (of x,
 then of each vector), `P` trainable vectors of an operator.
@@ -22,21 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from .candidate import FIRST, IDENTITY, Candidate, CoreUnit
+from .grid import POINTS, grid
 from .operator import Operator, Param
 from .program import OperatorTable
-
-LIMIT = 5.0
-"""The grid covers [−LIMIT, LIMIT], where nearly all normalised preactivations are."""
-
-POINTS = 96
-"""`N`."""
-
-
-def grid() -> np.ndarray:
-    """The `N` points, float64: evenly spread and irregular, so that no symmetry is special."""
-    golden = (np.sqrt(5.0) - 1.0) / 2.0
-    places = np.sort((np.arange(1, POINTS + 1) * golden + 0.137) % 1.0)
-    return LIMIT * (2.0 * places - 1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from spaces import PAPER, Prober, parse, run_preflight
-from spaces.probe import grid
+from spaces.grid import grid
 
 FIRST_POINT = re.escape(f"x = {grid()[0]:.2f}")
 

@@ -22,7 +22,8 @@ from spaces import (
 )
 from spaces.catalogue import known_operators
 from spaces.function import compose
-from spaces.probe import grid, spread
+from spaces.grid import grid
+from spaces.probe import spread
 
 
 def _vectors(candidate: Candidate, value: Any) -> dict[int, dict[str, float]]:

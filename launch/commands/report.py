@@ -1,0 +1,41 @@
+"""`actsearch report`: a run as one HTML file that opens anywhere."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import DONE, RequestError
+
+FILE_NAME = "report.html"
+
+
+def report(run: Path, *, output: Path | None = None, against: list[Path] | None = None) -> int:
+    """Write a run as one HTML file that needs no server and no network.
+
+    Parameters
+    ----------
+    run
+        The run's folder, while it goes on or long after.
+    output
+        The file to write; report.html in the run's folder unless told otherwise.
+    against
+        Another run, whose best so far is shown beside; may be repeated.
+    """
+    from ..report import gather, render
+
+    path = output or run / FILE_NAME
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise RequestError(f"`output` must be a file that ends in .html, got {path}")
+    page = render(gather(run, against or ()))
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        scratch.write_bytes(page)
+        scratch.replace(path)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise RequestError(
+            f"`output`: cannot write {path} ({error.strerror}); name another file with --output"
+        ) from None
+    print(f"{path}  {len(page) / 1e6:.1f} MB")
+    return DONE
