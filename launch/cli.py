@@ -17,7 +17,6 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from rich.console import Console
-from rich.markup import escape
 
 from .errors import DONE, FAILED, STOPPED, WRONG_REQUEST, RequestError, RunFailedError
 from .flags import Flag, build, flags, read_config
@@ -30,6 +29,14 @@ app = App(
 )
 
 # Commands that stand in modules of their own, imported when they are called.
+app.command("launch.commands.top:top", help="Ranked candidates of a run, best first.")
+app.command("launch.commands.report:report", help="A run as one HTML file.")
+app.command("launch.commands.show:show", help="One candidate: formula, trials, curve, graph.")
+app.command("launch.commands.watch:watch", help="A run's table while the run goes on.")
+app.command("launch.commands.compare:compare", help="Several runs of one budget, side by side.")
+app.command(
+    "launch.commands.export:export", help="A candidate as JAX, Flax, PyTorch, SymPy, LaTeX."
+)
 
 _TITLES = {
     "space": "Space",
@@ -189,56 +196,6 @@ def resume(
 
 
 @app.command
-def top(
-    run: Path,
-    *,
-    limit: int | None = None,
-    json: Annotated[bool, Parameter(negative="")] = False,
-    csv: Annotated[bool, Parameter(negative="")] = False,
-) -> int:
-    """Ranked candidates of a run, best first, while it goes on or long after.
-
-    Parameters
-    ----------
-    run
-        The run's folder.
-    limit
-        How many to list; 20 in a table, all in JSON and CSV.
-    json
-        Print one JSON document.
-    csv
-        Print comma-separated values.
-    """
-    from search.journal import Journal, JournalError
-    from search.ranking import rank
-
-    from .run import read_run_config
-    from .tables import as_csv, as_json, as_table
-
-    if limit is not None and limit < 1:
-        raise RequestError(f"`limit` must be ≥ 1, got {limit}")
-    if json and csv:
-        raise RequestError("`json` and `csv` exclude each other")
-    science, _ = read_run_config(run)
-    try:
-        journal = Journal.read(run)
-    except JournalError as error:
-        raise RequestError(str(error)) from None
-    ranked = rank(journal)
-    if json or csv:
-        print(as_json(run, ranked[:limit]) if json else as_csv(ranked[:limit]), end="")
-        if json:
-            print()
-        return DONE
-    shown = ranked[: limit or science.search.listed or 20]
-    rungs = len(science.search.ladder(1))
-    out = _stdout()
-    out.print(_title(run, len(ranked)), highlight=False, soft_wrap=True)
-    out.print(as_table(shown, rungs=rungs))
-    return DONE
-
-
-@app.command
 def space(
     *,
     core_units: int = 1,
@@ -261,6 +218,7 @@ def space(
         Print one JSON document.
     """
     from .inspect_space import census_lines, census_of
+    from .tables import stdout
 
     os.environ["JAX_PLATFORMS"] = "cpu"
     if sample is not None and sample < 1:
@@ -270,7 +228,7 @@ def space(
         print(json_module.dumps(found))
     else:
         for line in census_lines(found):
-            _stdout().print(line, highlight=False, soft_wrap=True)
+            stdout().print(line, highlight=False, soft_wrap=True)
     return DONE
 
 
@@ -290,13 +248,14 @@ def operators(
         Print one JSON document.
     """
     from .inspect_space import operator_records, operator_table
+    from .tables import stdout
 
     os.environ["JAX_PLATFORMS"] = "cpu"
     records = operator_records(operators)
     if json:
         print(json_module.dumps({"operators": records}, ensure_ascii=False))
     else:
-        out = _stdout()
+        out = stdout()
         out.print(operator_table(records))
         out.print(f"{len(records)} operators, all checks passed", highlight=False)
     return DONE
@@ -386,7 +345,7 @@ def _work(run: Any, data: Any, *, json: bool) -> int:
     from .driver import drive
     from .progress import Progress
     from .summary import as_dict, as_lines, summarise
-    from .tables import as_records, as_table
+    from .tables import as_records, as_table, stdout, title
 
     errors = Console(stderr=True)
     errors.print(f"{'resuming' if run.resumed else 'run'} {run.folder}", highlight=False)
@@ -400,10 +359,10 @@ def _work(run: Any, data: Any, *, json: bool) -> int:
         document = {"run": str(run.folder), "stopped": stopped, "summary": as_dict(summary)}
         print(json_module.dumps({**document, "candidates": as_records(ranked)}, ensure_ascii=False))
     else:
-        out = _stdout()
+        out = stdout()
         shown = ranked[: run.science.search.listed or 20]
         rungs = len(run.science.search.ladder(1))
-        out.print(_title(run.folder, len(ranked)), highlight=False, soft_wrap=True)
+        out.print(title(run.folder, len(ranked)), highlight=False, soft_wrap=True)
         out.print(as_table(shown, rungs=rungs))
         for line in as_lines(summary):
             out.print(line, highlight=False, soft_wrap=True)
@@ -415,13 +374,3 @@ def _work(run: Any, data: Any, *, json: bool) -> int:
         )
         return STOPPED
     return DONE
-
-
-def _title(folder: Path, count: int) -> str:
-    return f"[bold]{escape(str(folder))}[/]: {count} functions trained"
-
-
-def _stdout() -> Console:
-    """Wide enough for a table where stdout is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -32,70 +34,92 @@ COLUMNS: tuple[str, ...] = (
 """Entries of one candidate, in JSON and CSV."""
 
 
-def as_records(ranked: Sequence[RankedCandidate]) -> list[dict[str, Any]]:
-    """One mapping of `COLUMNS` per candidate; `reward` and `spread` are shares of 1."""
-    return [
-        {
-            "rank": rank,
-            "expression": candidate.row.expression,
-            "formula": candidate.row.formula,
-            "name": candidate.row.name,
-            "reward": candidate.reward,
-            "spread": candidate.spread,
-            "loss": candidate.loss,
-            "trials": len(candidate.trials),
-            "rung": candidate.rung,
-            "seconds": round(candidate.seconds, 3),
-            "status": candidate.status,
-            "reason": candidate.reason,
-            "baseline": candidate.baseline,
-        }
-        for rank, candidate in enumerate(ranked, start=1)
-    ]
+def as_record(rank: int | None, candidate: RankedCandidate) -> dict[str, Any]:
+    """`COLUMNS` of one candidate; `reward` and `spread` are shares of 1."""
+    return {
+        "rank": rank,
+        "expression": candidate.row.expression,
+        "formula": candidate.row.formula,
+        "name": candidate.row.name,
+        "reward": candidate.reward,
+        "spread": candidate.spread,
+        "loss": candidate.loss,
+        "trials": len(candidate.trials),
+        "rung": candidate.rung,
+        "seconds": round(candidate.seconds, 3),
+        "status": candidate.status,
+        "reason": candidate.reason,
+        "baseline": candidate.baseline,
+    }
 
 
-def as_json(run: Path, ranked: Sequence[RankedCandidate]) -> str:
+def as_records(
+    ranked: Sequence[RankedCandidate], ranks: Sequence[int | None] | None = None
+) -> list[dict[str, Any]]:
+    """One mapping of `COLUMNS` per candidate.
+
+    Args:
+        ranked: The candidates.
+        ranks: Their places in the run's ranking, None where there is none; without it they are
+            the ranking.
+    """
+    places = range(1, len(ranked) + 1) if ranks is None else ranks
+    return [as_record(rank, each) for rank, each in zip(places, ranked, strict=True)]
+
+
+def as_json(
+    run: Path, ranked: Sequence[RankedCandidate], ranks: Sequence[int | None] | None = None
+) -> str:
     """The document that `top --json` prints."""
-    return json.dumps({"run": str(run), "candidates": as_records(ranked)}, ensure_ascii=False)
+    document = {"run": str(run), "candidates": as_records(ranked, ranks)}
+    return json.dumps(document, ensure_ascii=False)
 
 
-def as_csv(ranked: Sequence[RankedCandidate]) -> str:
+def as_csv(ranked: Sequence[RankedCandidate], ranks: Sequence[int | None] | None = None) -> str:
     """The same as comma-separated values with a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(as_records(ranked))
+    writer.writerows(as_records(ranked, ranks))
     return text.getvalue()
 
 
-def as_table(ranked: Sequence[RankedCandidate], *, rungs: int) -> Table:
-    """A table for people; candidates without a reward show why."""
+def as_table(
+    ranked: Sequence[RankedCandidate],
+    *,
+    rungs: int,
+    ranks: Sequence[int | None] | None = None,
+    reasons: bool = False,
+) -> Table:
+    """A table for people; candidates without a reward show what became of them.
+
+    Args:
+        ranked: The candidates.
+        rungs: How many the run has.
+        ranks: As for `as_records`.
+        reasons: Whether to say why they have no reward, in place of the loss.
+    """
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("#", justify="right")
     table.add_column("f(x)", overflow="fold", ratio=3)
     table.add_column("name", no_wrap=True)
     table.add_column("accuracy", justify="right", no_wrap=True)
-    table.add_column("loss", justify="right")
+    table.add_column("reason" if reasons else "loss", justify="left" if reasons else "right")
     if rungs > 1:
         table.add_column("rung", justify="right")
     table.add_column("trials", justify="right")
     table.add_column("s", justify="right")
-    for rank, candidate in enumerate(ranked, start=1):
-        reward = candidate.reward
-        if reward is None:
-            accuracy, loss = candidate.status, "–"
-        else:
-            accuracy = f"{100 * reward:.2f} %"
-            if candidate.spread is not None:
-                accuracy += f" ± {100 * candidate.spread:.2f}"
-            loss = "–" if candidate.loss is None else f"{candidate.loss:.4f}"
+    places = range(1, len(ranked) + 1) if ranks is None else ranks
+    for rank, candidate in zip(places, ranked, strict=True):
+        known = candidate.reward is not None and candidate.loss is not None
+        loss = f"{candidate.loss:.4f}" if known else "–"
         name = candidate.row.name or ""
         cells = [
-            str(rank),
+            "–" if rank is None else str(rank),
             Text(candidate.row.formula),
             Text(f"{name} ▪".strip() if candidate.baseline else name),
-            Text(accuracy),
-            Text(loss),
+            Text(accuracy(candidate)),
+            Text(candidate.reason if reasons else loss),
             *([str(candidate.rung + 1)] if rungs > 1 else []),
             str(len(candidate.trials)),
             f"{candidate.seconds:.1f}",
@@ -105,3 +129,23 @@ def as_table(ranked: Sequence[RankedCandidate], *, rungs: int) -> Table:
         table.caption = "▪ baseline, trained beside the candidates"
         table.caption_justify = "left"
     return table
+
+
+def accuracy(candidate: RankedCandidate) -> str:
+    """Accuracy with its spread, or what became of a candidate that has none."""
+    if candidate.reward is None:
+        return candidate.status
+    spread = candidate.spread
+    text = f"{100 * candidate.reward:.2f} %"
+    return text if spread is None else f"{text} ± {100 * spread:.2f}"
+
+
+def title(folder: Path, count: int) -> str:
+    """The line above a table."""
+    return f"[bold]{escape(str(folder))}[/]: {count} functions trained"
+
+
+def stdout() -> Console:
+    """Standard output, wide enough for a table where it is no terminal."""
+    console = Console()
+    return console if console.is_terminal else Console(width=120)

@@ -229,6 +229,18 @@ class Journal:
 
     # Reading.
 
+    @contextmanager
+    def moment(self) -> Iterator[None]:
+        """Everything read inside is of one moment, though the driver may be writing meanwhile."""
+        if self._db.in_transaction:
+            yield
+            return
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
+
     def meta(self, key: str) -> str | None:
         """One entry of the run's facts, or None."""
         row = self._db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
@@ -266,20 +278,24 @@ class Journal:
         for t, candidate, tokens, details in self._db.execute(query, (since,)):
             yield ProposalRow(t, candidate, tuple(json.loads(tokens)), json.loads(details))
 
-    def trials(self, *, details: bool = True) -> Iterator[tuple[Trial, Outcome | None]]:
+    def trials(
+        self, *, details: bool = True, of: int | None = None
+    ) -> Iterator[tuple[Trial, Outcome | None]]:
         """All trials in the order in which they were planned, with their outcomes if there are.
 
         Args:
             details: Whether outcomes carry all their details, or the reason alone.
+            of: Only those of the candidate of this number.
         """
         told = "o.details" if details else "CASE o.status WHEN 'ok' THEN '{}' ELSE o.details END"
+        only = "" if of is None else "WHERE t.candidate = ?"
         query = f"""
             SELECT t.id, t.candidate, c.expression, t.replicate, t.rung, t.baseline,
                    o.status, o.reward, o.loss, o.seconds, {told}
             FROM trials t JOIN candidates c ON c.id = t.candidate
-            LEFT JOIN outcomes o ON o.trial = t.id ORDER BY t.id
+            LEFT JOIN outcomes o ON o.trial = t.id {only} ORDER BY t.id
         """
-        for row in self._db.execute(query):
+        for row in self._db.execute(query, () if of is None else (of,)):
             trial = Trial(*row[:5], baseline=bool(row[5]))
             outcome = None
             if row[6] is not None:
@@ -295,6 +311,20 @@ class Journal:
         row = self._db.execute(query, (trial,)).fetchone()
         return None if row is None else Outcome(*row[:4], details=json.loads(row[4]))
 
+    def finished(self) -> dict[int, float]:
+        """For each trial with an outcome, when that was recorded, Unix time."""
+        return dict(self._db.execute("SELECT trial, finished FROM outcomes ORDER BY trial"))
+
+    def pulse(self) -> tuple[int, int, float | None]:
+        """Trials planned, trials with an outcome, and when the last one was recorded, Unix time."""
+        query = "SELECT (SELECT count(*) FROM trials), count(*), max(finished) FROM outcomes"
+        return self._db.execute(query).fetchone()
+
+    def planned(self) -> dict[tuple[int, bool], int]:
+        """How many trials are planned, by rung and by whether they are baselines'."""
+        query = "SELECT rung, baseline, count(*) FROM trials GROUP BY rung, baseline"
+        return {(rung, bool(own)): count for rung, own, count in self._db.execute(query)}
+
     def snapshot(self) -> tuple[int, bytes] | None:
         """The latest kept state of the strategy and the proposal it stands before."""
         row = self._db.execute("SELECT t, state FROM snapshots ORDER BY t DESC LIMIT 1").fetchone()
@@ -309,6 +339,10 @@ class Journal:
         """Seconds and details of each time a driver worked on the run."""
         query = "SELECT seconds, details FROM sittings ORDER BY id"
         return [(float(s), json.loads(details)) for s, details in self._db.execute(query)]
+
+    def sitting_times(self) -> list[tuple[float, float]]:
+        """When each sitting began, Unix time, and its seconds; 0 of one that goes on or was killed."""
+        return list(self._db.execute("SELECT started, seconds FROM sittings ORDER BY id"))
 
 
 _CANDIDATE = "id, expression, formula, latex, name, verdict, reason, equal_to"

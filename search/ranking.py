@@ -49,7 +49,8 @@ class RankedCandidate:
     @property
     def top_outcomes(self) -> list[Outcome]:
         """Outcomes on the highest rung."""
-        return [outcome for trial, outcome in self.trials if trial.rung == self.rung]
+        highest = self.rung
+        return [outcome for trial, outcome in self.trials if trial.rung == highest]
 
     @property
     def rewards(self) -> list[float]:
@@ -99,8 +100,9 @@ class RankedCandidate:
         return next((o.reason for o in self.top_outcomes if o.status != "ok"), "")
 
     def _key(self) -> tuple[bool, int, tuple[float, float], int]:
-        known = [(o.reward, o.loss) for o in self.top_outcomes if o.reward is not None]
-        complete = self.reward is not None
+        outcomes = self.top_outcomes
+        known = [(o.reward, o.loss) for o in outcomes if o.reward is not None]
+        complete = bool(known) and len(known) == len(outcomes)
         return (not complete, -self.rung, standing(known if complete else []), self.row.id)
 
 
@@ -110,7 +112,8 @@ def rank(journal: Journal) -> list[RankedCandidate]:
     Rows come without fingerprint and curve, outcomes with the reason as their only detail: a run
     may have very many of them, and `journal.candidate` has the rest of one.
     """
-    return rank_rows(journal.candidates(sampled=False), journal.trials(details=False))
+    with journal.moment():
+        return rank_rows(journal.candidates(sampled=False), journal.trials(details=False))
 
 
 def rank_rows(
@@ -142,14 +145,15 @@ def history_sha256(journal: Journal) -> str:
     Times and machines are left out: equal seeds give equal hashes on any number of workers.
     """
     digest = hashlib.sha256()
-    rows = {row.id: row for row in journal.candidates(sampled=False)}
-    for t, candidate in enumerate(journal.proposed()):
-        row = rows[candidate]
-        line = f"p {t} {row.expression} {row.verdict} {rows[row.root].expression}"
-        digest.update(f"{line}\n".encode())
-    for trial, outcome in journal.trials(details=False):
-        line = f"t {trial.id} {trial.expression} {trial.replicate} {trial.rung}"
-        if outcome is not None:
-            line += f" {outcome.status} {outcome.reward!r} {outcome.loss!r}"
-        digest.update(f"{line}\n".encode())
+    with journal.moment():
+        rows = {row.id: row for row in journal.candidates(sampled=False)}
+        for t, candidate in enumerate(journal.proposed()):
+            row = rows[candidate]
+            line = f"p {t} {row.expression} {row.verdict} {rows[row.root].expression}"
+            digest.update(f"{line}\n".encode())
+        for trial, outcome in journal.trials(details=False):
+            line = f"t {trial.id} {trial.expression} {trial.replicate} {trial.rung}"
+            if outcome is not None:
+                line += f" {outcome.status} {outcome.reward!r} {outcome.loss!r}"
+            digest.update(f"{line}\n".encode())
     return digest.hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 
@@ -30,6 +31,7 @@ def finished(tmp_path):
          Outcome("diverged", seconds=1.0, details={"reason": "loss became nan at step 4"}), False),
     ]  # fmt: skip
     with journal.transaction():
+        journal.put_meta("finished", "done")
         for number, (text, formula, name, outcome, baseline) in enumerate(rows, start=1):
             journal.add_candidate(
                 CandidateRow(number, text, formula, "", name, "ok", "", None, None, None)
@@ -63,12 +65,27 @@ def test_top_as_json_and_csv(finished, capsys):
     assert [row["name"] for row in rows] == ["Swish", "ReLU"]
 
 
-def test_looking_changes_nothing_and_needs_no_heavy_import(finished):
+LOOKS = [
+    ["top", "RUN", "--json"],
+    ["top", "RUN", "--failed", "--contains", "cube"],
+    ["show", "RUN", "gate(scale(x), x)"],
+    ["show", "RUN", "swish", "--json"],
+    ["watch", "RUN"],
+    ["watch", "RUN", "--once"],
+    ["compare", "RUN", "COPY"],
+]
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=" ".join)
+def test_looking_changes_nothing_and_needs_no_heavy_import(look, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "copy")
     before = {path.name: path.read_bytes() for path in finished.iterdir()}
+    folders = {"RUN": str(finished), "COPY": str(tmp_path / "copy")}
+    arguments = [folders.get(part, part) for part in look]
     code = (
-        "import sys; from launch.cli import run; "
-        f"code = run(['top', {str(finished)!r}, '--json']); "
-        "heavy = {'jax', 'flax', 'ray', 'sympy', 'optax'} & set(sys.modules); "
+        f"import sys; from launch.cli import run; code = run({arguments!r}); "
+        "heavy = {'jax', 'flax', 'ray', 'sympy', 'optax', 'matplotlib', 'pandas'}; "
+        "heavy &= set(sys.modules); "
         "sys.exit(code or (f'imported {heavy}' if heavy else 0))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
