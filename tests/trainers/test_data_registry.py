@@ -60,7 +60,7 @@ def test_sizes_of_files_are_the_official_ones() -> None:
 
 def test_embedded_digits_are_the_first_1500_of_scikit_learn() -> None:
     pixels, labels = load_digits(return_X_y=True)
-    expected = np.column_stack([labels, scaled(pixels)])[:1500]
+    expected = np.column_stack([labels, scaled(np.asarray(pixels))])[:1500]
     data = digits()
     assert data.train.images.shape == (1200, 8, 8, 1)
     assert data.valid.images.shape == (300, 8, 8, 1)
@@ -71,7 +71,7 @@ def test_held_out_digits_are_the_last_297_of_scikit_learn() -> None:
     pixels, labels = load_digits(return_X_y=True)
     records = np.fromfile(EMBEDDED / "digits-test.bin", np.uint8).reshape(297, 65)
     np.testing.assert_array_equal(records[:, 0], labels[1500:])
-    np.testing.assert_array_equal(records[:, 1:], scaled(pixels)[1500:])
+    np.testing.assert_array_equal(records[:, 1:], scaled(np.asarray(pixels))[1500:])
 
 
 def test_arrays_have_the_promised_types_and_cannot_be_written() -> None:
