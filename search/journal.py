@@ -14,7 +14,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,12 +46,18 @@ class Journal:
         self._lock = lock
 
     @classmethod
-    def create(cls, folder: Path, meta: Mapping[str, str]) -> Journal:
+    def create(
+        cls,
+        folder: Path,
+        meta: Mapping[str, str],
+        begin: Callable[[Journal], None] | None = None,
+    ) -> Journal:
         """Makes the journal of a new run.
 
         Args:
             folder: The run's folder; it exists.
             meta: What is written once and never changes, for example the hash of the science.
+            begin: Writes what the run begins with, in the same transaction; None: nothing.
         """
         lock = _lock(folder)
         path = folder / FILE_NAME
@@ -65,6 +71,8 @@ class Journal:
                     journal._db.execute(statement)
             rows = {"schema_version": str(SCHEMA_VERSION), "created": repr(time.time()), **meta}
             journal._db.executemany("INSERT INTO meta VALUES (?, ?)", rows.items())
+            if begin is not None:
+                begin(journal)
         return journal
 
     @classmethod
@@ -143,6 +151,10 @@ class Journal:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+        """Runs a statement, for tables that have a module of their own."""
+        return self._db.execute(statement, values)
 
     # Writing: inside a transaction of the caller's.
 

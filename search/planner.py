@@ -9,7 +9,8 @@ answer with the proposals that the journal has.
 Rungs are successive halving (Jamieson, Talwalkar, AISTATS 2016): every candidate is trained on the
 first rung's budget, the best of them again from scratch on the next one's. The strategy is told the
 first rung only. Where a rung trains as the one before it does, with more seeds, its first trials
-are those of the rung before, under numbers of their own.
+are those of the rung before, under numbers of their own. Likewise a run that grew from another has
+that one's trials: they are planned as any others, and have their outcomes at once.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from spaces import Candidate, OperatorTable, SearchSpace
 
 from .examine import Examiner
 from .journal import Journal, JournalError
+from .known import Known
 from .outcome import Outcome, Trial
 from .ranking import standing
 from .schema import CandidateRow, ProposalRow
@@ -38,7 +40,8 @@ class Plan:
     """What a run is to do; it never changes once the run exists."""
 
     trials: int
-    """Trials on the first rung, baselines not counted; each replicate counts."""
+    """Trials on the first rung, baselines and what is known already not counted; each replicate
+    counts."""
     window: int
     """W: a proposal depends on outcomes that are at least so many proposals older."""
     chance: float
@@ -50,6 +53,9 @@ class Plan:
     repeated: frozenset[int] = frozenset()
     """Rungs that train as the rung before them does, with more seeds: what that one trained is
     taken over."""
+    steps: tuple[int, ...] = ()
+    """For each rung, how many steps its children are trained; empty: what earlier runs know is not
+    looked for."""
     seed: int = 0
     """Seed of the strategy."""
 
@@ -60,6 +66,11 @@ class Plan:
         if len(self.promoted) != len(self.replicates) - 1:
             raise ValueError(
                 f"`promoted` must have one entry fewer than `replicates`, got {self.promoted} and "
+                f"{self.replicates}"
+            )
+        if len(self.steps) not in (0, len(self.replicates)):
+            raise ValueError(
+                f"`steps` must have an entry for each rung or none, got {self.steps} and "
                 f"{self.replicates}"
             )
 
@@ -94,6 +105,7 @@ class Planner:
         self._journal = journal
         self._examiner = Examiner(space.operators, table, journal)
         self._standings = Standings(plan.replicates, plan.chance)
+        self._known = Known(journal)
         self._proposals: dict[int, tuple[Proposal, int]] = {}
         """Those that the strategy has not been told of, each with its candidate."""
         self._told = 0
@@ -128,6 +140,11 @@ class Planner:
     def done(self) -> int:
         """Trials with an outcome."""
         return self._standings.done
+
+    @property
+    def known(self) -> int:
+        """Trials whose outcome an earlier run had."""
+        return len(self._known.trials)
 
     @property
     def expected(self) -> int:
@@ -264,8 +281,10 @@ class Planner:
             number = self._standings.planned + 1
             trial = Trial(number, row.id, row.expression, replicate, rung, baseline)
             self._journal.add_trial(trial)
-            self._adopt(trial)
             earlier = self._earlier(trial)
+            if earlier is None and self.plan.steps:
+                earlier = self._known.take(trial, row, self.plan.steps[rung])
+            self._adopt(trial)
             if earlier is None:
                 self._waiting.append(trial)
             else:
@@ -287,7 +306,7 @@ class Planner:
         self._standings.plan(trial)
         if trial.baseline:
             self._baselines.add(trial.candidate)
-        elif trial.rung == 0:
+        elif trial.rung == 0 and trial.id not in self._known.trials:
             self._budgeted += 1
 
     @property
