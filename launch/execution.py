@@ -6,7 +6,7 @@ machine and at every resume: a form that depended on a stopwatch would make hist
 A specialised candidate costs a compilation and saves a part of every step. Both are estimated from
 the work in the child: seconds saved per step grow with the elements that pass activations, seconds
 of compilation with the number of activation layers. The constants come from
-`tests/benchmarks/execution.py` on two cores; `docs/performance.md` has the figures.
+`actsearch bench` on two cores; `docs/performance.md` has the figures.
 """
 
 from __future__ import annotations
