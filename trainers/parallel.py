@@ -17,12 +17,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 
 def use_cores(count: int) -> None:
-    """Gives this process so many CPU devices; to be called before JAX is used.
+    """Gives this process so many CPU devices; to be called before JAX is used if it is not one.
 
     Args:
         count: Cores of the process, at least 1.
+
+    Raises:
+        RuntimeError: JAX has been used before, with another number.
     """
-    jax.config.update("jax_num_cpu_devices", count)
+    if count > 1:
+        jax.config.update("jax_num_cpu_devices", count)
 
 
 class BatchLayout(NamedTuple):

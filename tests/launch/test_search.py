@@ -168,7 +168,8 @@ def test_rungs_replicates_and_a_specialised_form_chosen_by_itself(folder):
     )
     assert found["summary"]["trials"] == (1 + 4) + (1 + 2) * 2
     assert "estimated to save a candidate" in found["summary"]["effort"]["reason"]
-    assert found["summary"]["effort"]["compilations"] == 2
+    # One for each worker that got a trial: where starting is slow, the first may do them all.
+    assert found["summary"]["effort"]["compilations"] in (1, 2)
     best = [c for c in found["candidates"] if c["rung"] == 1]
     assert len(best) == 3 and all(c["trials"] == 3 for c in best)
 

@@ -365,7 +365,8 @@ def test_without_a_profiler_the_time_s_whereabouts_are_not_measured(
         functions=SimpleNamespace(begin=lambda beta, seed: {}),
         initial=lambda program: [0.0],
     )
-    trainer: Any = SimpleNamespace(driver="loop", _compiled=lambda *_: compiled)
+    driver = SimpleNamespace(put=lambda tree: tree)
+    trainer: Any = SimpleNamespace(driver="loop", _compiled=lambda *_: compiled, _driver=driver)
     table: Any = SimpleNamespace(program=lambda candidate: None)
     candidate: Any = None
     found = bench_module._where(trainer, table, candidate, "traced", seed=0, steps=2)
