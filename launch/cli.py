@@ -34,6 +34,7 @@ app.command("launch.commands.report:report", help="A run as one HTML file.")
 app.command("launch.commands.show:show", help="One candidate: formula, trials, curve, graph.")
 app.command("launch.commands.watch:watch", help="A run's table while the run goes on.")
 app.command("launch.commands.compare:compare", help="Several runs of one budget, side by side.")
+app.command("launch.commands.operators:operators", help="List, check and draw an operator set.")
 app.command(
     "launch.commands.export:export", help="A candidate as JAX, Flax, PyTorch, SymPy, LaTeX."
 )
@@ -135,6 +136,7 @@ def search(
     run_dir: Path | None = None,
     preset: str | None = None,
     config: Path | None = None,
+    grow_from: Annotated[Path | None, Parameter(name="--from")] = None,
     json: Annotated[bool, Parameter(negative="")] = False,
     **options: Any,
 ) -> int:
@@ -149,17 +151,27 @@ def search(
         Starting values: quick (the default), cifar10 or paper. `--config` and flags beat them.
     config
         A JSON file with values, in the form of a run's config.json. Flags beat it.
+    grow_from
+        A run to grow from: a new run that has its values, knows its rewards and trains nothing
+        again; `--trials` are new ones. With more operators or core units a controller goes on from
+        what it learnt there, evolution begins with the best functions, other strategies begin
+        afresh.
     json
         Print one JSON document instead of tables.
     """
     from .driver import load_data
-    from .run import new_folder, start_or_resume
+    from .run import inherited, new_folder, start_or_resume
 
-    science, placement = _request(preset, config, options)
-    _check_request(science)
+    before = None
+    if grow_from is not None:
+        named = options.get("operators") or config is not None
+        before = inherited(grow_from, run_dir, operators_named=bool(named))
+    science, placement = _request(preset, config, options, before)
+    _check_request(science, science.space.operators)
     data = load_data(science, placement)
     folder = run_dir or new_folder(science.train.dataset, science.search.strategy)
-    return _work(start_or_resume(folder, science, placement), data, json=json)
+    run = start_or_resume(folder, science, placement, parent=grow_from, data_sha256=data.digest)
+    return _work(run, data, json=json)
 
 
 @app.command
@@ -190,7 +202,7 @@ def resume(
 
     science, before = read_run_config(run)
     _, placement = build({**asdict(before), **_given(options)})
-    _check_request(science)
+    _check_request(science, operators or "paper")
     data = load_data(science, placement)
     return _work(reopen(run, placement, operators), data, json=json)
 
@@ -233,35 +245,6 @@ def space(
 
 
 @app.command
-def operators(
-    operators: str = "paper",
-    *,
-    json: Annotated[bool, Parameter(negative="")] = False,
-) -> int:
-    """List and check an operator set: arity, shape, dtype, element-wise, gradients.
-
-    Parameters
-    ----------
-    operators
-        paper, FILE.py:NAME or module:NAME.
-    json
-        Print one JSON document.
-    """
-    from .inspect_space import operator_records, operator_table
-    from .tables import stdout
-
-    os.environ["JAX_PLATFORMS"] = "cpu"
-    records = operator_records(operators)
-    if json:
-        print(json_module.dumps({"operators": records}, ensure_ascii=False))
-    else:
-        out = stdout()
-        out.print(operator_table(records))
-        out.print(f"{len(records)} operators, all checks passed", highlight=False)
-    return DONE
-
-
-@app.command
 @_with_flags(*_SEARCH_SECTIONS)
 def bench(
     *,
@@ -296,7 +279,7 @@ def bench(
 
     measuring = BenchOptions(candidates=candidates, seconds=seconds, processes=processes)
     science, placement = _request(preset, config, options)
-    _check_request(science)
+    _check_request(science, science.space.operators)
     data = load_data(science, placement)
 
     def say(message: str) -> None:
@@ -311,8 +294,16 @@ def bench(
     return DONE
 
 
-def _request(preset: str | None, config: Path | None, options: dict[str, Any]) -> tuple[Any, Any]:
-    """Science and placement from a preset, a file and flags; each beats the ones before."""
+def _request(
+    preset: str | None,
+    config: Path | None,
+    options: dict[str, Any],
+    before: dict[str, Any] | None = None,
+) -> tuple[Any, Any]:
+    """Science and placement from a preset, a file and flags; each beats the ones before.
+
+    `before` are values that stand in for a preset where none is named.
+    """
     from spaces.suggest import did_you_mean
 
     name = preset or DEFAULT
@@ -320,11 +311,17 @@ def _request(preset: str | None, config: Path | None, options: dict[str, Any]) -
         near = did_you_mean(name, PRESETS)
         raise RequestError(f"`preset` must be one of {', '.join(PRESETS)}, got {name!r}{near}")
     from_file = read_config(config) if config is not None else {}
-    return build({**PRESETS[name], **from_file, **_given(options)})
+    start = PRESETS[name] if preset is not None or before is None else before
+    return build({**start, **from_file, **_given(options)})
 
 
-def _check_request(science: Any) -> None:
-    """Faults that can be told before anything is made on disk."""
+def _check_request(science: Any, operators: str) -> None:
+    """Faults that can be told before anything is made on disk.
+
+    Args:
+        science: What is asked for.
+        operators: The operator set that the user named; never one that only a run's folder names.
+    """
     from trainers.dataset import dataset_spec
 
     from .inspect_space import checked_operators
@@ -333,9 +330,9 @@ def _check_request(science: Any) -> None:
         dataset_spec(science.train.dataset)
     except ValueError as error:
         raise RequestError(str(error)) from None
-    if science.space.operators != "paper":
+    if operators != "paper":
         os.environ["JAX_PLATFORMS"] = "cpu"
-        checked_operators(science.space.operators)
+        checked_operators(operators)
 
 
 def _work(run: Any, data: Any, *, json: bool) -> int:

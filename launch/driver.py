@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -146,7 +147,7 @@ def drive(run: Run, data: Dataset, *, progress: Progress, worker: type = Worker)
     """
     if run.journal.meta("finished") is not None:
         return ""
-    _prepare_jax()
+    prepare_jax()
     stop = Stop(time_limit_s=run.placement.time_limit_s, grace_s=run.placement.grace)
     with stop.listening():
         _check_same_data(run, data)
@@ -235,6 +236,7 @@ def make_planner(run: Run, assignment: Assignment, *, chance: float) -> Planner:
         replicates=tuple(rung.replicates for rung in rungs),
         promoted=tuple(rung.promoted for rung in rungs if rung.promoted is not None),
         repeated=frozenset(n for n in range(1, len(rungs)) if rungs[n].steps == rungs[n - 1].steps),
+        steps=tuple(rung.steps for rung in rungs),
         seed=science.search.seed,
     )
     baselines = [known_function(key).candidate for key in assignment.baselines]
@@ -270,11 +272,13 @@ def load_data(science: Science, placement: PlacementConfig) -> Dataset:
     return data
 
 
-def _prepare_jax() -> None:
+def prepare_jax() -> None:
     """The driver computes on the CPU, in steps so short that a thread for each costs more."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     import jax
 
+    # JAX may have computed when Ray's processes are started; they replace themselves at once.
+    warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
     jax.config.update("jax_cpu_enable_async_dispatch", False)
 
 

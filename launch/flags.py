@@ -9,7 +9,7 @@ import inspect
 import json
 import textwrap
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ from .errors import RequestError
 
 VERSION = 1
 """Version of config.json."""
+
+FROM = "from"
+"""Entry of config.json that says which run this one grew from: `run` and `history_sha256`."""
 
 SECTIONS: Mapping[str, type] = {
     "space": SpaceConfig,
@@ -96,10 +99,13 @@ def build(values: Mapping[str, Any]) -> tuple[Science, PlacementConfig]:
     return science, placement
 
 
-def to_json(science: Science, placement: PlacementConfig) -> dict[str, Any]:
-    """The content of config.json."""
+def to_json(
+    science: Science, placement: PlacementConfig, origin: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """The content of config.json; `origin` is the run that this one grew from."""
     return {
         "version": VERSION,
+        **({} if origin is None else {FROM: dict(origin)}),
         **dataclasses.asdict(science),
         "placement": dataclasses.asdict(placement),
     }
@@ -121,6 +127,8 @@ def values_from_json(document: Any, origin: str) -> dict[str, Any]:
                     f"{origin} has version {entries!r}, this actsearch reads {VERSION}"
                 )
             continue
+        if section == FROM and isinstance(entries, dict):
+            continue  # where a run came from decides nothing
         if section not in SECTIONS or not isinstance(entries, dict):
             near = did_you_mean(section, SECTIONS) or f"; sections are {', '.join(SECTIONS)}"
             raise RequestError(f"{origin}: unknown section `{section}`{near}")
@@ -152,10 +160,18 @@ def read_config(path: Path) -> dict[str, Any]:
     return values_from_json(document, str(path))
 
 
-def differences(ours: Science, theirs: Science) -> Iterator[str]:
-    """One line for each field in which two searches differ: "`steps` is 400 there, 300 here"."""
+def differences(
+    ours: Science, theirs: Science, only: Collection[str] | None = None
+) -> Iterator[str]:
+    """One line for each field in which two searches differ: "`steps` is 400 there, 300 here".
+
+    Args:
+        ours: The search here.
+        theirs: The search there.
+        only: Names of the flags that count; None: all of them.
+    """
     for flag in flags().values():
-        if flag.section == "placement":
+        if flag.section == "placement" or (only is not None and flag.name not in only):
             continue
         here = getattr(getattr(ours, flag.section), flag.field)
         there = getattr(getattr(theirs, flag.section), flag.field)

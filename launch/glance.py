@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 
 from search.journal import Journal
+from search.known import known_trials
 from search.ranking import RankedCandidate, rank
 
 from .config import Science
@@ -88,7 +89,8 @@ def expected_trials(journal: Journal, science: Science) -> int:
     ladder = science.search.ladder(science.train.steps)
     now = max((rung for rung, _ in planned), default=0)
     baselines = planned.get((0, True), 0) // ladder[0].replicates
-    ahead = science.search.trials - planned.get((0, False), 0) if now == 0 else 0
+    counted = planned.get((0, False), 0) - len(known_trials(journal, budget=True))
+    ahead = science.search.trials - counted if now == 0 else 0
     later = sum(
         ((ladder[rung - 1].promoted or 0) + baselines) * ladder[rung].replicates
         for rung in range(now + 1, len(ladder))

@@ -20,16 +20,16 @@ BLUE, ORANGE = "#1f5fa8", "#d9822b"
 COLOURS = (BLUE, ORANGE, "#3a923a", "#b0413e", "#7b5ea7", "#5b5b5b", "#2a9d9d", "#b88a00")
 
 
-def check_plot(destination: Path) -> None:
+def check_plot(destination: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
     """Refuses what could not be drawn before anything is read.
 
     Raises:
         RequestError: The suffix is no picture's, its folder is missing, or matplotlib is.
     """
-    if destination.suffix.lower() not in SUFFIXES:
-        near = did_you_mean(destination.suffix.lower(), SUFFIXES)
+    if destination.suffix.lower() not in suffixes:
+        near = did_you_mean(destination.suffix.lower(), suffixes)
         raise RequestError(
-            f"`plot` must end in {' or '.join(SUFFIXES)}, got {str(destination)!r}{near}"
+            f"`plot` must end in {' or '.join(suffixes)}, got {str(destination)!r}{near}"
         )
     if not destination.parent.is_dir():
         raise RequestError(f"`plot`: there is no folder {destination.parent}")

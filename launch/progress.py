@@ -36,6 +36,7 @@ class Progress:
         self._bar: Bar | None = None
         self._task = None
         self._best: tuple[float, str] | None = None
+        self._known = 0
         self._here = 0
         self._failures = 0
         self._warm: tuple[int, float] | None = None
@@ -63,7 +64,7 @@ class Progress:
     def begin(self, planner: Planner, pool: Pool) -> None:
         """From here on trials are counted."""
         self._planner, self._pool = planner, pool
-        self._best = planner.best()
+        self._best, self._known = planner.best(), planner.known
         if self._console is not None and self._console.is_terminal:
             self._bar = Bar(
                 SpinnerColumn(),
@@ -96,6 +97,8 @@ class Progress:
         live = self._bar is not None and self._task is not None
         if time.monotonic() - self._last_drawn < (BAR_EVERY_S if live else LINE_EVERY_S):
             return
+        if self._planner.known != self._known:  # trials that nobody showed
+            self._best, self._known = self._planner.best(), self._planner.known
         status, rate = self._status(stopping), self._rate()
         done, expected = self._planner.done, self._planner.expected
         if self._bar is not None and self._task is not None:
@@ -124,6 +127,8 @@ class Progress:
         if self._best is None:
             return "starting workers" if not self._here else f"{self._failures} without reward"
         text = f"best {self._best[0]:.2%}  {escape(self._best[1])}"
+        if self._known:
+            text += f"  ({self._known} known before)"
         return text + (f"  ({self._failures} without reward)" if self._failures else "")
 
 

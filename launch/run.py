@@ -7,13 +7,17 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from search.journal import FILE_NAME, Journal, JournalError
 from spaces import OperatorSource, read_source
 
 from .config import PlacementConfig, Science
 from .errors import RequestError
-from .flags import build, differences, read_config, to_json
+from .flags import FROM, build, differences, flags, read_config, to_json
+
+if TYPE_CHECKING:
+    from .growing import Beginning
 
 CONFIG_NAME = "config.json"
 RUNS = Path("runs")
@@ -31,11 +35,27 @@ class Run:
     resumed: bool
 
 
-def start_or_resume(folder: Path, science: Science, placement: PlacementConfig) -> Run:
+def start_or_resume(
+    folder: Path,
+    science: Science,
+    placement: PlacementConfig,
+    *,
+    parent: Path | None = None,
+    data_sha256: str = "",
+) -> Run:
     """Makes the run, or takes up the one that is there if it asks the same.
 
+    Args:
+        folder: The run's folder.
+        science: What it is asked to do.
+        placement: Where it works.
+        parent: The run that a new one grows from, see `launch.growing`; an existing one needs it no
+            more.
+        data_sha256: Digest of the images, where there is a parent.
+
     Raises:
-        RequestError: The folder holds something else, or a run that asked for something else.
+        RequestError: The folder holds something else, or a run that asked for something else, or
+            the parent's results are not those of the trainings asked for.
     """
     if (folder / CONFIG_NAME).exists():
         there, _ = read_run_config(folder)
@@ -44,13 +64,20 @@ def start_or_resume(folder: Path, science: Science, placement: PlacementConfig) 
             raise RequestError(
                 f"{folder} holds a run that asked for something else: {'; '.join(found)}"
             )
+        _check_parent(folder, parent)
         if (folder / FILE_NAME).exists():
             return resume(folder, placement, science.space.operators)
     elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RequestError(
             f"`run_dir` must be a new or empty folder, or a run; {folder} is neither"
         )
-    return _create(folder, science, placement, read_source(science.space.operators))
+    source = read_source(science.space.operators)
+    if parent is None:
+        return _create(folder, science, placement, source, None)
+    from .growing import growing
+
+    with growing(parent, science, source, data_sha256) as beginning:
+        return _create(folder, science, placement, source, beginning)
 
 
 def resume(folder: Path, placement: PlacementConfig | None, operators: str | None) -> Run:
@@ -97,21 +124,62 @@ def read_run_config(folder: Path) -> tuple[Science, PlacementConfig]:
     return build(read_config(folder / CONFIG_NAME))
 
 
+def inherited(parent: Path, run_dir: Path | None, *, operators_named: bool) -> dict[str, Any]:
+    """Values by flag name that a search with a parent has where nobody says otherwise.
+
+    Args:
+        parent: The run that it grows from; its science is taken.
+        run_dir: The new run's folder; if the run exists, its own science is taken, so that the
+            parent may be gone.
+        operators_named: Whether somebody says which operators; a set of one's own has to be named.
+
+    Raises:
+        RequestError: There is no such run, or its operators have to be named.
+    """
+    exists = run_dir is not None and (run_dir / CONFIG_NAME).is_file()
+    folder = run_dir if exists and run_dir is not None else parent
+    if not (folder / CONFIG_NAME).is_file():
+        raise RequestError(f"`from`: {folder} holds no {CONFIG_NAME}: it is no run")
+    values = read_config(folder / CONFIG_NAME)
+    own = values.get("operators", "paper")
+    if own != "paper" and not operators_named:
+        raise RequestError(
+            f"{folder} was made with operators of its own: name them, or others, --operators {own}"
+        )
+    return {name: value for name, value in values.items() if flags()[name].section != "placement"}
+
+
 def new_folder(dataset: str, strategy: str) -> Path:
     """A folder for a run that nobody gave a name: by time and by what it does."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
     return RUNS / f"{stamp}-{dataset}-{strategy}"
 
 
+def _check_parent(folder: Path, parent: Path | None) -> None:
+    """Whether an existing run grew from where it is said to."""
+    document = json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8"))
+    origin = document.get(FROM, {}).get("run")
+    if parent is not None and parent.resolve().name != origin:
+        grew = "from none" if origin is None else f"from {origin}"
+        raise RequestError(f"{folder} holds a run that grew {grew}, not from {parent}")
+    if parent is None and origin is not None and not (folder / FILE_NAME).exists():
+        raise RequestError(f"{folder} was to grow from {origin}: name it again with --from")
+
+
 def _create(
-    folder: Path, science: Science, placement: PlacementConfig, operators: OperatorSource
+    folder: Path,
+    science: Science,
+    placement: PlacementConfig,
+    operators: OperatorSource,
+    beginning: Beginning | None,
 ) -> Run:
+    origin, write = (None, None) if beginning is None else (beginning.origin, beginning.write)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         scratch = folder / f".{CONFIG_NAME}.{os.getpid()}"
-        scratch.write_text(json.dumps(to_json(science, placement), indent=2) + "\n")
+        scratch.write_text(json.dumps(to_json(science, placement, origin), indent=2) + "\n")
         scratch.replace(folder / CONFIG_NAME)
-        journal = Journal.create(folder, {"operators_sha256": operators.sha256})
+        journal = Journal.create(folder, {"operators_sha256": operators.sha256}, write)
     except OSError as error:
         raise RequestError(f"`run_dir`: cannot write {folder}: {error.strerror}") from None
     except JournalError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search.journal import Journal
+from search.known import known_trials
 from search.ranking import history_sha256
 
 
@@ -20,6 +21,10 @@ class Summary:
     """Finished trials of baselines."""
     diverged: int
     failed: int
+    known: int
+    """Those of them whose outcome an earlier run had; they were not trained again."""
+    parent: str
+    """The run that this one grew from; empty if from none."""
     proposals: int
     """Proposals that the strategy made."""
     distinct: int
@@ -68,6 +73,8 @@ def summarise(journal: Journal) -> Summary:
         baselines=baselines,
         diverged=statuses["diverged"],
         failed=statuses["failed"],
+        known=len(known_trials(journal)),
+        parent=journal.meta("from_run") or "",
         proposals=proposed.total(),
         distinct=len(rows),
         invalid=sum(row.verdict != "ok" for row in rows),
@@ -82,8 +89,10 @@ def summarise(journal: Journal) -> Summary:
 def as_lines(summary: Summary) -> list[str]:
     """The summary for people."""
     s, effort = summary, summary.effort
+    known = f", of which {s.known} known from {s.parent}" if s.parent else ""
     lines = [
-        f"{s.trials} trials ({s.baselines} of baselines, {s.diverged} diverged, {s.failed} failed); "
+        f"{s.trials} trials{known} ({s.baselines} of baselines, {s.diverged} diverged, "
+        f"{s.failed} failed); "
         f"{s.proposals} proposals: {s.distinct} spellings, of which {s.invalid} invalid or constant "
         f"and {s.equal} equal to another",
     ]
@@ -113,6 +122,8 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "baselines": summary.baselines,
         "diverged": summary.diverged,
         "failed": summary.failed,
+        "known": summary.known,
+        "from": summary.parent or None,
         "proposals": summary.proposals,
         "distinct": summary.distinct,
         "invalid": summary.invalid,

@@ -21,6 +21,7 @@ from .formula import operator_formula as operator_formula
 from .operator import Notation as Notation
 from .operator import Operator as Operator
 from .operator import Param as Param
+from .operator_decorator import operator as operator
 from .operator_set import OperatorSet as OperatorSet
 from .operator_source import OperatorSetError as OperatorSetError
 from .operator_source import OperatorSource as OperatorSource

@@ -5,6 +5,7 @@ Source: Ramachandran, Zoph, Le, "Searching for Activation Functions", arXiv 1710
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,10 +39,19 @@ class Param:
     """Initial value, the same in every channel."""
 
     def __post_init__(self) -> None:
-        if not _NAME.match(self.name):
+        if not isinstance(self.name, str) or not _NAME.match(self.name):
             raise ValueError(
                 f"a parameter's `name` must match [a-z][a-z0-9_]*, at most 32 characters, "
                 f"got {self.name!r}"
+            )
+        if keyword.iskeyword(self.name):
+            raise ValueError(
+                f"a parameter's `name` must be no keyword of Python, got {self.name!r}"
+                f"{'; `lam` is written λ' if self.name == 'lambda' else ''}"
+            )
+        if _TAKEN.match(self.name):
+            raise ValueError(
+                f"a parameter must not be called {self.name!r}: x, u1, u2, … are inputs"
             )
         if not (isinstance(self.init, int | float) and abs(self.init) < float("inf")):
             raise ValueError(

@@ -82,6 +82,12 @@ class OperatorSet:
                 return operator
         raise KeyError(f"unknown operator `{name}`{did_you_mean(name, [o.name for o in self])}")
 
+    def with_(self, *operators: Operator) -> OperatorSet:
+        """The set and `operators` behind those of their arity."""
+        unary = [o for o in operators if not isinstance(o, Operator) or o.arity == 1]
+        binary = [o for o in operators if isinstance(o, Operator) and o.arity == 2]
+        return replace(self, unary=(*self.unary, *unary), binary=(*self.binary, *binary))
+
     def with_unary(self, *operators: Operator) -> OperatorSet:
         """The set and `operators` behind its unary ones."""
         return replace(self, unary=(*self.unary, *operators))

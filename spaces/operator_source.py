@@ -1,5 +1,7 @@
 """Where an operator set comes from: `paper`, `FILE.py:NAME` or `module:NAME`.
 
+`FILE.py` alone will do where it holds one set.
+
 A file travels to workers as text with its hash, because a class pickled by reference to a file that
 only the driver has cannot be found there. It is code: it is loaded only when somebody names it on
 the command line, never because a journal does.
@@ -74,29 +76,59 @@ def read_source(spec: str) -> OperatorSource:
     """Reads where `spec` points.
 
     Args:
-        spec: `paper`, `FILE.py:NAME` or `module:NAME`.
+        spec: `paper`, `FILE.py:NAME`, `module:NAME`, or `FILE.py` if it holds one operator set.
 
     Raises:
-        OperatorSetError: It has another form, or the file cannot be read.
+        OperatorSetError: It has another form, the file cannot be read, or it was to hold one
+            operator set and holds none or several.
     """
     if spec == BUILT_IN:
         from .paper import PAPER
 
         return OperatorSource(spec, None, PAPER.digest)
+    if spec.endswith(".py"):
+        text = _read(spec)
+        return _of_text(f"{spec}:{_only_set(spec, text)}", text)
     location, colon, name = spec.rpartition(":")
     if not colon or not location or not name.isidentifier():
         raise OperatorSetError(
             f"`operators` must be {BUILT_IN}, FILE.py:NAME or module:NAME, got {spec!r}"
         )
     if location.endswith(".py"):
-        try:
-            text = Path(location).read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text file"
-            raise OperatorSetError(f"cannot read operators from {location}: {reason}") from None
-        return OperatorSource(spec, text, hashlib.sha256(text.encode()).hexdigest())
+        return _of_text(spec, _read(location))
     source = OperatorSource(spec)
     return OperatorSource(spec, None, source.load().digest)
+
+
+def _read(location: str) -> str:
+    try:
+        return Path(location).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text file"
+        raise OperatorSetError(f"cannot read operators from {location}: {reason}") from None
+
+
+def _of_text(spec: str, text: str) -> OperatorSource:
+    return OperatorSource(spec, text, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _only_set(location: str, text: str) -> str:
+    """The name of the one operator set that a file makes; the paper's, imported, does not count."""
+    from .paper import PAPER
+
+    sets = {
+        name: value
+        for name, value in vars(_from_text(location, text)).items()
+        if isinstance(value, OperatorSet) and value is not PAPER
+    }
+    if len(sets) == 1:
+        return next(iter(sets))
+    if not sets:
+        raise OperatorSetError(f"{location} makes no operator set")
+    raise OperatorSetError(
+        f"{location} makes {len(sets)} operator sets: name one, "
+        f"{' or '.join(f'{location}:{name}' for name in sets)}"
+    )
 
 
 def _from_text(location: str, text: str) -> types.ModuleType:

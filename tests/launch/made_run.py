@@ -52,12 +52,20 @@ def outcome_of(trial: Trial) -> Outcome:
     return Outcome("ok", reward, 3.0 - 2.0 * reward, 1.0 + reward, details)
 
 
-def made_run(folder: Path, *, pause_s: float = 0.0, stop_after: int | None = None, **values) -> Run:
+def made_run(
+    folder: Path,
+    *,
+    pause_s: float = 0.0,
+    stop_after: int | None = None,
+    parent: Path | None = None,
+    **values,
+) -> Run:
     """Makes or goes on with a run until it is finished, or has `stop_after` outcomes more."""
     science, placement = build({**DEFAULT, **values})
-    run = start_or_resume(folder, science, placement)
+    data = f"{science.train.dataset} {science.search.seed}"
+    run = start_or_resume(folder, science, placement, parent=parent, data_sha256=data)
     with run.journal.transaction():
-        run.journal.put_meta("data_sha256", f"{science.train.dataset} {science.search.seed}")
+        run.journal.put_meta("data_sha256", data)
         sitting = run.journal.begin_sitting({"workers": 1})
     assignment: Any = SimpleNamespace(  # of which a planner reads this and no more
         train=science.train,

@@ -130,3 +130,28 @@ def test_the_digest_tells_sets_apart_by_what_they_mean():
         PAPER.with_binary(AVERAGE),
     ]
     assert len({operators.digest for operators in sets}) == len(sets)
+
+
+def test_with_sorts_by_arity():
+    assert PAPER.with_(AVERAGE, BENT) == PAPER.with_unary(BENT).with_binary(AVERAGE)
+    assert PAPER.with_() == PAPER
+    edge = PAPER.only("identity", "add").with_(*PAPER.only("relu", "max"))
+    assert _names(edge) == ["identity", "relu", "add", "max"]
+    with pytest.raises(ValueError, match="must hold Operator objects, got 'sin'"):
+        PAPER.with_("sin")  # type: ignore[arg-type]  # what is tested
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("lambda", "must be no keyword of Python, got 'lambda'; `lam` is written λ"),
+        ("is", "must be no keyword of Python, got 'is'"),
+        ("x", "must not be called 'x'"),
+        ("Beta", "must match"),
+        ("β", "must match"),
+        (7, "must match"),
+    ],
+)
+def test_a_vector_s_name_can_be_written_in_code(name: Any, said: str):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        Param(name)

@@ -101,9 +101,7 @@ def test_a_loaded_operator_can_be_used_in_text(good: Path):
     assert str(parse("mul(x, bend(x))", operators)) == "mul(x, bend(x))"
 
 
-@pytest.mark.parametrize(
-    "spec", ["", "papr", "my_ops.py", "my_ops.py:", ":OPS", "a.py:1x", "a:b c"]
-)
+@pytest.mark.parametrize("spec", ["", "papr", "my_ops.py:", ":OPS", "a.py:1x", "a:b c"])
 def test_a_specification_of_another_form_is_refused(spec: str):
     assert _fault(spec) == (f"`operators` must be paper, FILE.py:NAME or module:NAME, got {spec!r}")
 
@@ -197,3 +195,36 @@ def test_a_module_that_exits_is_an_error(tmp_path: Path, monkeypatch: pytest.Mon
 def test_an_installed_module_must_hold_the_operators_of_the_run():
     with pytest.raises(OperatorSetError, match="holds other operators here than where the run"):
         OperatorSource("spaces.paper:PAPER", None, "0" * 64).load()
+
+
+def test_a_file_that_makes_one_set_needs_no_name(good: Path):
+    source = read_source(str(good))
+    assert source == read_source(f"{good}:OPS")
+    assert source.load().name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "makes no operator set"),
+        ("from spaces import PAPER\n", "makes no operator set"),
+        (
+            "from spaces import PAPER\nA = PAPER.without('cube')\nB = A.without('sin')\n",
+            "makes 2 operator sets: name one, {0}:A or {0}:B",
+        ),
+        ("a = 1\nb = a / 0\n", ", line 2: ZeroDivisionError: division by zero"),
+        (
+            "from spaces import PAPER\nA = PAPER.with_(PAPER['sin'])\n",
+            ", line 2: ValueError: operator set 'paper' has two operators called 'sin'",
+        ),
+        (
+            "from spaces import PAPER, operator\n@operator\ndef f(x, *, Beta=1.0):\n"
+            "    return Beta * x\n",
+            ", line 2: ValueError: a parameter's `name` must match [a-z][a-z0-9_]*",
+        ),
+    ],
+)
+def test_a_file_alone_must_make_one_sound_set(tmp_path: Path, text: str, said: str):
+    path = tmp_path / "ops.py"
+    path.write_text(text, encoding="utf-8")
+    assert said.format(path) in _fault(str(path))

@@ -1,0 +1,74 @@
+"""What an operator costs beside tanh: whether it would slow a whole search down.
+
+Timed is what training does, the value and its gradients, compiled, on `ELEMENTS` numbers, in CPU time
+and as the least of several calls, so that other work on the machine does not count. Measured on two
+x86 cores under load (jax 0.10), in multiples of tanh: the paper's operators 0.3 to 8, Mish 2, ndtri 5,
+lgamma 6, gammainc 12, digamma 24, betainc 60, a loop of 500 sines 300 to 1,100, expi, which JAX
+differentiates through a long series, more than 100,000.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .operator import Operator
+
+LIMIT = 100.0
+"""An operator that costs more than so many times tanh is refused."""
+
+ELEMENTS = 8192
+CHANNELS = 8
+_TURNS = 30
+_ENOUGH_S = 0.3
+"""No further call is timed once so much has been spent."""
+
+
+def cost_of(operator: Operator) -> float:
+    """CPU time of value and gradients, in multiples of tanh on the same array.
+
+    Both are timed in turns, because the clock of a processor changes.
+    """
+    own, tanh = _compiled(operator), _tanh()
+    own()
+    least, least_tanh, spent = float("inf"), float("inf"), 0.0
+    for _ in range(_TURNS):
+        least_tanh = min(least_tanh, *(_seconds(tanh) for _ in range(3)))
+        took = _seconds(own)
+        least, spent = min(least, took), spent + took
+        if spent > _ENOUGH_S:
+            break
+    return least / max(least_tanh, 1e-6)
+
+
+@functools.cache
+def _tanh() -> Callable[[], Any]:
+    call = _compiled(Operator("tanh", 1, jnp.tanh))
+    call()
+    return call
+
+
+def _compiled(operator: Operator) -> Callable[[], Any]:
+    draws = np.random.default_rng(0).uniform(-5.0, 5.0, (2, ELEMENTS // CHANNELS, CHANNELS))
+    inputs = tuple(jnp.asarray(draws[: operator.arity], jnp.float32))
+    params = {p.name: jnp.full((1, CHANNELS), p.init, jnp.float32) for p in operator.params}
+
+    @jax.jit
+    def value_and_slopes(inputs, params):
+        value, pull_back = jax.vjp(lambda i, p: operator(*i, params=p), inputs, params)
+        return value, pull_back(jnp.ones_like(value))
+
+    return lambda: jax.block_until_ready(value_and_slopes(inputs, params))
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    """CPU seconds of one call."""
+    begin = time.process_time()
+    call()
+    return time.process_time() - begin
