@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,19 +73,15 @@ def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
         wanted = cores if placement.workers == "auto" else int(placement.workers)
         folder = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.getpid()}"
         folder.mkdir(mode=0o700)
-        with warnings.catch_warnings():
-            # JAX is loaded already where operators of one's own were checked. Ray's children become
-            # other programs at once, and never use what they inherit of it.
-            warnings.filterwarnings("ignore", "os.fork\\(\\) was called", RuntimeWarning)
-            ray.init(
-                num_cpus=max(cores, wanted * placement.cpus_per_worker),
-                object_store_memory=max(100 * _MEBIBYTE, data_bytes + 64 * _MEBIBYTE),
-                resources=placement.custom_resources or None,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=str(folder),
-                **quiet,
-            )
+        ray.init(
+            num_cpus=max(cores, wanted * placement.cpus_per_worker),
+            object_store_memory=max(100 * _MEBIBYTE, data_bytes + 64 * _MEBIBYTE),
+            resources=placement.custom_resources or None,
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(folder),
+            **quiet,
+        )
     try:
         yield Room(workers_that_fit(placement, ray.cluster_resources()), not placement.address)
     finally:
