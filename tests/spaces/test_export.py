@@ -210,8 +210,8 @@ def test_initial_values():
 
 BEND = Operator("bend", 1, lambda x: 1.5 * jnp.tanh(x), jax="1.5 * jnp.tanh({a})")
 KNEE = Operator(
-    "knee", 2, lambda a, b, p: jnp.where(a < p["lambda"], a, b), params=(Param("lambda", init=2.0),),
-    jax="jnp.where({a} < <lambda>, {a}, {b})", torch="torch.where({a} < <lambda>, {a}, {b})",
+    "knee", 2, lambda a, b, p: jnp.where(a < p["lam"], a, b), params=(Param("lam", init=2.0),),
+    jax="jnp.where({a} < <lam>, {a}, {b})", torch="torch.where({a} < <lam>, {a}, {b})",
 )  # fmt: skip
 BARE = Operator("bare", 1, lambda x: x)
 OWN = PAPER.with_unary(BEND, BARE).with_binary(KNEE).named("own")
@@ -219,10 +219,10 @@ OWN = PAPER.with_unary(BEND, BARE).with_binary(KNEE).named("own")
 
 def test_ones_own_operators():
     source = _export("knee(bend(x), bend(sin(x)))", "jax", OWN)
-    assert "lambda_: jax.Array" in source  # `lambda` is no name in Python
+    assert "lam: jax.Array" in source
     assert "h = 1.5 * jnp.tanh(x)\n" in source
-    assert _returned(source) == "jnp.where(h < lambda_, h, 1.5 * jnp.tanh(jnp.sin(x)))"
-    assert "torch.where(x < lambda_, x, torch.sin(x))" in _export("knee(x, sin(x))", "torch", OWN)
+    assert _returned(source) == "jnp.where(h < lam, h, 1.5 * jnp.tanh(jnp.sin(x)))"
+    assert "torch.where(x < lam, x, torch.sin(x))" in _export("knee(x, sin(x))", "torch", OWN)
 
 
 @pytest.mark.parametrize(
