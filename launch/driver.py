@@ -58,7 +58,7 @@ class Tally:
         result = answer.result or {}
         seconds = result.get("seconds", {})
         self.busy_s += result.get("elapsed", 0.0)
-        self.training_s += seconds.get("train", 0.0) + seconds.get("evaluate", 0.0)
+        self.training_s += sum(seconds.get(part, 0.0) for part in ("start", "train", "evaluate"))
         self.compile_s += seconds.get("compile", 0.0)
         made = self.compilations.get(answer.worker, 0) + result.get("compilations", 0)
         self.compilations[answer.worker] = made

@@ -55,6 +55,8 @@ class Seconds:
 
     compile: float = 0.0
     """Tracing and compiling."""
+    start: float = 0.0
+    """Initial weights, the program, and their way to the device."""
     train: float = 0.0
     """Training steps, batches included."""
     evaluate: float = 0.0

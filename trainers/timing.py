@@ -140,16 +140,15 @@ def steps_at_a_time(trainer: Trainer) -> int:
 
 def _time(trainer: Trainer, candidate: Candidate, seed: int, steps: int) -> Timing | None:
     """Times a candidate in both forms; None if it diverged."""
-    unit = steps_at_a_time(trainer)
     single = _run(trainer, candidate, seed, steps=1, execution="traced")
     results = {form: _run(trainer, candidate, seed, steps=steps, execution=form) for form in FORMS}
     if any(result.status == "diverged" for result in (single, *results.values())):
         return None
-    start = max(0.0, single.seconds.train - unit * results["traced"].seconds.train / steps)
+    first = single.seconds
     return Timing(
-        first_s=single.seconds.compile + single.seconds.train,
-        start_s=start,
-        step_s={form: max(0.0, r.seconds.train - start) / steps for form, r in results.items()},
+        first_s=first.compile + first.start + first.train,
+        start_s=statistics.median(r.seconds.start for r in (single, *results.values())),
+        step_s={form: result.seconds.train / steps for form, result in results.items()},
         evaluate_s={form: r.seconds.evaluate for form, r in results.items()},
         compile_s=results["specialised"].seconds.compile,
     )

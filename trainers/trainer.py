@@ -47,7 +47,9 @@ class _Clock:
     """Seconds spent in each part of a trial."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = {"compile": 0.0, "train": 0.0, "evaluate": 0.0}
+        self._seconds: dict[str, float] = {
+            field.name: 0.0 for field in dataclasses.fields(Seconds)
+        }
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
@@ -170,10 +172,12 @@ class Trainer:
         program = self._table.program(candidate)
         with clock("compile"):
             compiled = self._compiled(candidate, program, execution)
-        with clock("train"):
+        with clock("start"):
             program = self._driver.put(program)
             beta = np.asarray(compiled.initial(program))
             state = self._driver.put(compiled.functions.begin(beta, seed=seed))
+            jax.block_until_ready((program, state))
+        with clock("train"):
             state = self._driver.train(
                 compiled, state, program, seed=seed, total=total, history=history
             )
