@@ -47,9 +47,7 @@ class _Clock:
     """Seconds spent in each part of a trial."""
 
     def __init__(self) -> None:
-        self._seconds: dict[str, float] = {
-            field.name: 0.0 for field in dataclasses.fields(Seconds)
-        }
+        self._seconds: dict[str, float] = {field.name: 0.0 for field in dataclasses.fields(Seconds)}
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
