@@ -16,16 +16,16 @@ from .errors import RequestError as RequestError
 from .errors import RunFailedError as RunFailedError
 
 if TYPE_CHECKING:
+    from .inspection.opened_run import OpenedCandidate as OpenedCandidate
+    from .inspection.opened_run import OpenedRun as OpenedRun
+    from .inspection.opened_run import open_run as open_run
     from .notebook import resume as resume
     from .notebook import search as search
-    from .opened_run import OpenedCandidate as OpenedCandidate
-    from .opened_run import OpenedRun as OpenedRun
-    from .opened_run import open_run as open_run
 
 _LAZY = {
-    "OpenedCandidate": "opened_run",
-    "OpenedRun": "opened_run",
-    "open_run": "opened_run",
+    "OpenedCandidate": "inspection.opened_run",
+    "OpenedRun": "inspection.opened_run",
+    "open_run": "inspection.opened_run",
     "resume": "notebook",
     "search": "notebook",
 }

@@ -19,7 +19,7 @@ from spaces.operator_source import BUILT_IN
 from .config import Science
 from .errors import RequestError
 from .flags import differences, flags
-from .reading import reading
+from .inspection.reading import reading
 from .run import read_run_config
 
 if TYPE_CHECKING:

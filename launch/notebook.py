@@ -24,7 +24,7 @@ from spaces.suggest import did_you_mean
 from .config import PlacementConfig, Science
 from .errors import DONE, STOPPED, WRONG_REQUEST, RequestError, RunFailedError
 from .flags import build, flags, read_config, to_json
-from .opened_run import OpenedRun, open_run
+from .inspection.opened_run import OpenedRun, open_run
 from .presets import DEFAULT, PRESETS
 from .run import new_folder
 

@@ -76,7 +76,7 @@ class TrainConfig:
     """
 
     dataset: str = "digits"
-    """Name in `trainers.dataset.DATASETS`."""
+    """Data set by name: digits, cifar10, cifar100, mnist or fashion_mnist."""
     image_size: int | None = None
     """Images are scaled to this many pixels a side; None keeps their own size."""
     valid_size: int | None = None

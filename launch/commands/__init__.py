@@ -1,1 +1,1 @@
-"""The commands that look at runs and candidates, one module each; `launch.cli` lists them."""
+"""The commands, one module each; `launch.cli` lists them."""

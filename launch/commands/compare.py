@@ -10,10 +10,10 @@ from cyclopts import Parameter
 from rich.table import Table
 from rich.text import Text
 
-from ..comparison import NEAR, Comparison, Find, course_of, differences, notes
 from ..errors import DONE, RequestError
-from ..plots import check_plot, draw_comparison
-from ..tables import stdout
+from ..inspection.comparison import NEAR, Comparison, Find, course_of, differences, notes
+from ..inspection.plots import check_plot, draw_comparison
+from ..inspection.tables import stdout
 
 Flag = Annotated[bool, Parameter(negative="")]
 

@@ -23,10 +23,10 @@ from spaces.operator_source import BUILT_IN
 from spaces.suggest import did_you_mean
 
 from ..errors import DONE, RequestError
-from ..lookup import Lookup
-from ..reading import reading
+from ..inspection.lookup import Lookup
+from ..inspection.reading import reading
+from ..inspection.selection import title_of
 from ..run import read_run_config
-from ..selection import title_of
 
 
 def export(

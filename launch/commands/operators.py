@@ -10,19 +10,16 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from ..errors import DONE
-from ..inspect_space import (
-    checked_operators,
+from ..inspection.operator_plot import SUFFIXES, draw_operators
+from ..inspection.operator_tables import (
     examination_record,
     examination_table,
-    faulty,
-    loaded_operators,
     operator_record,
     operator_table,
-    own_operators,
 )
-from ..operator_plot import SUFFIXES, draw_operators
-from ..plots import check_plot
-from ..tables import stdout
+from ..inspection.plots import check_plot
+from ..inspection.tables import stdout
+from ..operator_request import checked_operators, faulty, loaded_operators, own_operators
 
 Flag = Annotated[bool, Parameter(negative="")]
 

@@ -14,14 +14,14 @@ from rich.text import Text
 from spaces import PAPER
 from spaces.operator_source import BUILT_IN
 
-from ..details import details_of
 from ..errors import DONE, RequestError
-from ..lookup import Lookup
-from ..plots import check_plot, draw_candidate
-from ..reading import reading
+from ..inspection.details import details_of
+from ..inspection.lookup import Lookup
+from ..inspection.plots import check_plot, draw_candidate
+from ..inspection.reading import reading
+from ..inspection.sparkline import sparkline
+from ..inspection.tables import stdout
 from ..run import read_run_config
-from ..sparkline import sparkline
-from ..tables import stdout
 
 Flag = Annotated[bool, Parameter(negative="")]
 

@@ -12,8 +12,7 @@ from search.ranking import rank
 from spaces.operator_source import BUILT_IN
 
 from ..errors import DONE, RequestError
-from ..run import read_run_config
-from ..selection import (
+from ..inspection.selection import (
     Order,
     Place,
     containing,
@@ -22,7 +21,8 @@ from ..selection import (
     ordered,
     without_reward,
 )
-from ..tables import as_csv, as_json, as_table, stdout, title
+from ..inspection.tables import as_csv, as_json, as_table, stdout, title
+from ..run import read_run_config
 
 Flag = Annotated[bool, Parameter(negative="")]
 

@@ -15,10 +15,10 @@ from rich.text import Text
 
 from ..config import Science
 from ..errors import DONE, RequestError
-from ..glance import Glance, glance
-from ..reading import reading
+from ..inspection.glance import Glance, glance
+from ..inspection.reading import reading
+from ..inspection.tables import as_table, stdout
 from ..run import read_run_config
-from ..tables import as_table, stdout
 
 Flag = Annotated[bool, Parameter(negative="")]
 

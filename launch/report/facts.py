@@ -14,7 +14,7 @@ from spaces import PAPER, SearchSpace
 from trainers.dataset import dataset_spec
 
 from ..config import PlacementConfig, Rung, Science
-from ..summary import Summary
+from ..inspection.summary import Summary
 
 Facts = list[tuple[str, list[tuple[str, str]]]]
 

@@ -25,8 +25,8 @@ from spaces.grid import grid
 from ..config import Science
 from ..errors import RequestError
 from ..flags import flags
+from ..inspection.summary import summarise
 from ..run import read_run_config
-from ..summary import summarise
 from .course import course, strategy_course
 from .facts import duration, facts, in_brief, standard_error
 from .listing import columns, counted, entries, rounded, shortened

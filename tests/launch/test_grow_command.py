@@ -15,10 +15,10 @@ import pytest
 from launch.cli import run
 from launch.errors import RequestError
 from launch.flags import build
-from launch.glance import glance
 from launch.growing import growing
+from launch.inspection.glance import glance
+from launch.inspection.summary import as_lines, summarise
 from launch.run import CONFIG_NAME, read_run_config, start_or_resume
-from launch.summary import as_lines, summarise
 from search.journal import FILE_NAME, Journal
 from search.known import known_trials
 from search.ranking import history_sha256

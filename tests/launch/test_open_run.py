@@ -20,7 +20,7 @@ from flax import nnx
 import launch
 from launch import RequestError, open_run
 from launch.cli import run as command
-from launch.function import Function
+from launch.inspection.function import Function
 from search.journal import Journal
 from spaces import PAPER, OperatorSet, canonical, formula, parse
 

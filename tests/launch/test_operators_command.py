@@ -13,7 +13,7 @@ import pytest
 
 from launch.cli import run
 from launch.flags import build, to_json
-from launch.operator_plot import curves
+from launch.inspection.operator_plot import curves
 from search.journal import Journal
 from spaces import PAPER, operator
 from spaces.operator_check import CHECKS

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from launch.cli import run
-from launch.sparkline import sparkline
+from launch.inspection.sparkline import sparkline
 from search.journal import Journal
 from spaces.grid import grid
 

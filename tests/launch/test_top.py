@@ -14,7 +14,7 @@ import pytest
 
 from launch.cli import run
 from launch.flags import build, to_json
-from launch.selection import operators_in
+from launch.inspection.selection import operators_in
 from search.journal import CandidateRow, Journal
 from search.outcome import Outcome, Trial
 

@@ -16,7 +16,7 @@ import pytest
 
 from launch.cli import run
 from launch.flags import build
-from launch.glance import expected_trials
+from launch.inspection.glance import expected_trials
 from search.journal import Journal
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from search.journal import Journal, JournalError
 
-from .errors import RequestError
+from ..errors import RequestError
 
 
 @contextmanager

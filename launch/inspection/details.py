@@ -10,7 +10,7 @@ from search.journal import Journal
 from search.outcome import Outcome, Trial
 from spaces.grid import grid
 
-from .config import Rung
+from ..config import Rung
 from .lookup import Found
 from .tables import as_record
 
@@ -24,7 +24,7 @@ def details_of(journal: Journal, found: Found, ladder: Sequence[Rung]) -> dict[s
         ladder: The run's rungs.
 
     Returns:
-        The entries of `launch.tables.COLUMNS`, `trials` aside, which is a list of what
+        The entries of `launch.inspection.tables.COLUMNS`, `trials` aside, which is a list of what
         `trial_record` makes; `latex`; `spelling`, as it was asked for; `aliases`, other spellings
         that were proposed; `proposed`, how often any of them was; `graph`, f and f′ at the initial
         values on the points x, None of one that pre-flight refused.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from spaces.suggest import did_you_mean
 
-from .errors import RequestError
+from ..errors import RequestError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +46,7 @@ def draw_candidate(details: Mapping[str, Any], destination: Path) -> None:
     """The graph of f and f′ beside the training of its last trial.
 
     Args:
-        details: From `launch.details.details_of`; its `graph` is there.
+        details: From `launch.inspection.details.details_of`; its `graph` is there.
         destination: The picture, checked by `check_plot`.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 
 from spaces import Operator, OperatorSet, operator_formula
 
-from .errors import RequestError
+from ..errors import RequestError
 from .plots import BLUE, ORANGE
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def draw_operators(operators: OperatorSet, destination: Path) -> None:
 
     Args:
         operators: The set, which has passed its checks.
-        destination: The picture, checked by `launch.plots.check_plot`.
+        destination: The picture, checked by `launch.inspection.plots.check_plot`.
 
     Raises:
         RequestError: It cannot be written.

@@ -12,7 +12,7 @@ from search.schema import CandidateRow
 from spaces import CATALOGUE, Candidate, ExpressionError, OperatorSet, canonical, parse
 from spaces.suggest import did_you_mean
 
-from .errors import RequestError
+from ..errors import RequestError
 from .selection import title_of
 
 

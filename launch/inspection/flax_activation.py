@@ -15,7 +15,7 @@ from flax import nnx
 
 from spaces import Occurrence, SpecialisedForm
 
-from .errors import RequestError
+from ..errors import RequestError
 
 
 class CandidateActivation(nnx.Module):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from search.journal import Journal
 from search.ranking import RankedCandidate, rank_rows
 
-from .config import Rung
-from .errors import RequestError
+from ..config import Rung
+from ..errors import RequestError
 from .tables import as_record
 
 if TYPE_CHECKING:

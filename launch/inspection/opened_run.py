@@ -24,13 +24,13 @@ from spaces import (
 from spaces.catalogue import known_operators
 from spaces.operator_source import BUILT_IN
 
+from ..errors import RequestError
+from ..run import CONFIG_NAME, read_run_config
 from .details import details_of
-from .errors import RequestError
 from .frames import candidates_frame, trials_frame
 from .function import Function
 from .lookup import Found, Lookup
 from .reading import reading
-from .run import CONFIG_NAME, read_run_config
 from .summary import Summary, summarise
 
 if TYPE_CHECKING:
@@ -148,17 +148,17 @@ class OpenedRun:
         return OpenedCandidate(self, found)
 
     def frame(self) -> pd.DataFrame:
-        """One row per candidate that was met, best first: see `launch.frames.candidates_frame`."""
+        """One row per candidate that was met, best first: see `launch.inspection.frames.candidates_frame`."""
         with self._reading() as journal:
             return candidates_frame(journal)
 
     def trials_frame(self) -> pd.DataFrame:
-        """One row per trial: see `launch.frames.trials_frame`."""
+        """One row per trial: see `launch.inspection.frames.trials_frame`."""
         with self._reading() as journal:
             return trials_frame(journal, self.science.search.ladder(self.science.train.steps))
 
     def details(self, found: Found) -> dict[str, Any]:
-        """Everything that the run knows of a candidate: see `launch.details.details_of`."""
+        """Everything that the run knows of a candidate: see `launch.inspection.details.details_of`."""
         with self._reading() as journal:
             ladder = self.science.search.ladder(self.science.train.steps)
             return details_of(journal, found, ladder)
@@ -241,11 +241,11 @@ class OpenedCandidate:
         return dict(self.function.vectors)
 
     def __call__(self, x: Any, **vectors: Any) -> Any:
-        """f(x) of numbers or arrays: see `launch.function.Function`."""
+        """f(x) of numbers or arrays: see `launch.inspection.function.Function`."""
         return self.function(x, **vectors)
 
     def flax(self, channels: int | None = None, **vectors: Any) -> CandidateActivation:
-        """A Flax NNX module: see `launch.function.Function.flax`."""
+        """A Flax NNX module: see `launch.inspection.function.Function.flax`."""
         return self.function.flax(channels, **vectors)
 
 

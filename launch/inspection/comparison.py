@@ -18,10 +18,10 @@ from typing import Any
 from search.journal import Journal
 from search.ranking import RankedCandidate, rank
 
-from .config import Science
-from .flags import flags
+from ..config import Science
+from ..flags import flags
+from ..run import read_run_config
 from .reading import reading
-from .run import read_run_config
 
 NEAR = 0.005
 """How far below the best of all runs an accuracy still counts as near it."""

@@ -13,7 +13,7 @@ from spaces.candidate import FIRST, IDENTITY
 from spaces.catalogue import known_operators
 from spaces.suggest import did_you_mean
 
-from .errors import RequestError
+from ..errors import RequestError
 
 Place = tuple[int | None, RankedCandidate]
 """A candidate and its place in the run's ranking, from 1; None of one that was not trained."""

@@ -10,7 +10,7 @@ from search.journal import Journal
 from search.known import known_trials
 from search.ranking import RankedCandidate, rank
 
-from .config import Science
+from ..config import Science
 from .tables import accuracy
 
 

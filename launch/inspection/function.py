@@ -17,7 +17,7 @@ from spaces.catalogue import known_operators
 from spaces.function import compose
 from spaces.suggest import did_you_mean
 
-from .errors import RequestError
+from ..errors import RequestError
 
 if TYPE_CHECKING:
     from .flax_activation import CandidateActivation

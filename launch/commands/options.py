@@ -1,0 +1,106 @@
+"""Command-line options that stand for the fields of a search, and what a request comes to."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Group, Parameter
+
+from ..errors import RequestError
+from ..flags import Flag, build, flags, read_config
+from ..presets import DEFAULT, PRESETS
+
+_TITLES = {
+    "space": "Space",
+    "search": "Search",
+    "train": "Child and training",
+    "placement": "Workers and time",
+    "controller": "Strategy: controller",
+    "evolution": "Strategy: evolution",
+    "exhaustive": "Strategy: exhaustive",
+}
+
+SEARCH_SECTIONS = tuple(_TITLES)
+"""What `search` and `bench` may be asked for."""
+
+
+def with_flags(*sections: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Gives a command one option for each field of these sections, None where nothing was said."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        signature = inspect.signature(command, eval_str=True)
+        own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+        groups = {section: Group(_TITLES[section]) for section in sections}
+        added = [
+            inspect.Parameter(
+                flag.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[
+                    flag.type | None, Parameter(help=_help(flag), group=groups[flag.section])
+                ],
+            )
+            for flag in flags().values()
+            if flag.section in sections
+        ]
+        setattr(command, "__signature__", signature.replace(parameters=[*own, *added]))  # noqa: B010  # functions have no such attribute to a type checker
+        command.__annotations__ = {p.name: p.annotation for p in [*own, *added]}
+        return command
+
+    return decorate
+
+
+def _help(flag: Flag) -> str:
+    if flag.default in (None, "") or flag.name == "baselines":
+        return flag.help
+    return f"{flag.help} [{flag.default}]"
+
+
+def given(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def requested(
+    preset: str | None,
+    config: Path | None,
+    options: dict[str, Any],
+    before: dict[str, Any] | None = None,
+) -> tuple[Any, Any]:
+    """Science and placement from a preset, a file and flags; each beats the ones before.
+
+    `before` are values that stand in for a preset where none is named.
+    """
+    from spaces.suggest import did_you_mean
+
+    name = preset or DEFAULT
+    if name not in PRESETS:
+        near = did_you_mean(name, PRESETS)
+        raise RequestError(f"`preset` must be one of {', '.join(PRESETS)}, got {name!r}{near}")
+    from_file = read_config(config) if config is not None else {}
+    start = PRESETS[name] if preset is not None or before is None else before
+    return build({**start, **from_file, **given(options)})
+
+
+def check_request(science: Any, operators: str) -> None:
+    """Faults that can be told before anything is made on disk.
+
+    Args:
+        science: What is asked for.
+        operators: The operator set that the user named; never one that only a run's folder names.
+    """
+    from trainers.dataset import dataset_spec
+
+    from ..operator_request import checked_operators
+
+    try:
+        dataset_spec(science.train.dataset)
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    if operators != "paper":
+        os.environ["JAX_PLATFORMS"] = "cpu"
+        checked_operators(operators)

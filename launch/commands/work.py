@@ -1,0 +1,48 @@
+"""Drives a run in the foreground and shows what came of it: the end of `search` and `resume`."""
+
+from __future__ import annotations
+
+import json as json_module
+from typing import Any
+
+from rich.console import Console
+
+from ..errors import DONE, STOPPED
+
+
+def work(run: Any, data: Any, *, json: bool) -> int:
+    """Drives a run and shows what came of it."""
+    from search.ranking import rank
+
+    from ..driver import drive
+    from ..inspection.summary import as_dict, as_lines, summarise
+    from ..inspection.tables import as_records, as_table, stdout, title
+    from ..progress import Progress
+
+    errors = Console(stderr=True)
+    errors.print(f"{'resuming' if run.resumed else 'run'} {run.folder}", highlight=False)
+    try:
+        with Progress(None if json else errors) as progress:
+            stopped = drive(run, data, progress=progress)
+        summary, ranked = summarise(run.journal), rank(run.journal)
+    finally:
+        run.journal.close()
+    if json:
+        document = {"run": str(run.folder), "stopped": stopped, "summary": as_dict(summary)}
+        print(json_module.dumps({**document, "candidates": as_records(ranked)}, ensure_ascii=False))
+    else:
+        out = stdout()
+        shown = ranked[: run.science.search.listed or 20]
+        rungs = len(run.science.search.ladder(1))
+        out.print(title(run.folder, len(ranked)), highlight=False, soft_wrap=True)
+        out.print(as_table(shown, rungs=rungs))
+        for line in as_lines(summary):
+            out.print(line, highlight=False, soft_wrap=True)
+    if stopped:
+        errors.print(
+            f"stopped by {stopped}; go on with: actsearch resume {run.folder}",
+            highlight=False,
+            soft_wrap=True,
+        )
+        return STOPPED
+    return DONE
