@@ -42,7 +42,7 @@ class SpaceConfig:
     """Which functions may be found."""
 
     operators: str = "paper"
-    """Operator set: `paper`, `FILE.py:NAME` or `module:NAME`."""
+    """Operator set: `paper`, `FILE.py[:NAME]` or `module:NAME`."""
     core_units: int = 1
     """Core units of a candidate, 1 to 8."""
 

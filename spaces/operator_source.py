@@ -92,7 +92,7 @@ def read_source(spec: str) -> OperatorSource:
     location, colon, name = spec.rpartition(":")
     if not colon or not location or not name.isidentifier():
         raise OperatorSetError(
-            f"`operators` must be {BUILT_IN}, FILE.py:NAME or module:NAME, got {spec!r}"
+            f"`operators` must be {BUILT_IN}, FILE.py[:NAME] or module:NAME, got {spec!r}"
         )
     if location.endswith(".py"):
         return _of_text(spec, _read(location))

@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=60.0, help="about how long to measure; default: 60"
     )
     result.add_argument(
-        "--operators", default="paper", help="paper (the default), FILE.py:NAME or module:NAME"
+        "--operators", default="paper", help="paper (the default), FILE.py[:NAME] or module:NAME"
     )
     result.add_argument("--core-units", type=int, default=1, help="of a candidate; default: 1")
     result.add_argument(

@@ -54,7 +54,7 @@ def export(
     from_run
         The folder of a run that has the candidate.
     operators
-        Operator set: paper (the default), FILE.py:NAME or module:NAME.
+        Operator set: paper (the default), FILE.py[:NAME] or module:NAME.
     """
     from spaces.export import TARGETS, ExportError, to_source
 

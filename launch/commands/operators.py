@@ -35,7 +35,7 @@ def listed(operators: str = "paper", *, json: Flag = False) -> int:
     Parameters
     ----------
     operators
-        paper, FILE.py:NAME or module:NAME; FILE.py if it holds one operator set.
+        paper, FILE.py[:NAME] or module:NAME.
     json
         Print one JSON document.
     """
@@ -60,7 +60,7 @@ def check(operators: str, *, plot: Path | None = None, json: Flag = False) -> in
     Parameters
     ----------
     operators
-        FILE.py:NAME or module:NAME; FILE.py if it holds one operator set; paper.
+        FILE.py[:NAME] or module:NAME; paper.
     plot
         Draw every operator with its derivative into this file, .png, .svg or .pdf.
     json

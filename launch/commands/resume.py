@@ -29,7 +29,7 @@ def resume(
     run
         The run's folder.
     operators
-        Where its own operator set is, FILE.py:NAME or module:NAME; needed if it has one.
+        Where its own operator set is, FILE.py[:NAME] or module:NAME; needed if it has one.
     json
         Print one JSON document instead of tables.
     """

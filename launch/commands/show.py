@@ -117,7 +117,7 @@ def _plain(*columns: str) -> Table:
 
 
 def _trials(trials: list[dict[str, Any]]) -> Table:
-    table = _plain("trial", "rung", "steps", "seed", "<status", "accuracy", "loss", "s", "<reason")
+    table = _plain("trial", "rung", "steps", "seed", "<status", "accuracy", "loss", "s", "<")
     for trial in trials:
         table.add_row(
             str(trial["trial"]),
@@ -128,9 +128,16 @@ def _trials(trials: list[dict[str, Any]]) -> Table:
             "–" if trial["reward"] is None else f"{100 * trial['reward']:.2f} %",
             "–" if trial["loss"] is None else f"{trial['loss']:.4f}",
             "–" if trial["seconds"] is None else f"{trial['seconds']:.1f}",
-            Text(trial["reason"]),
+            Text(trial["reason"] or _origin(trial["taken_from"])),
         )
     return table
+
+
+def _origin(origin: Mapping[str, Any] | None) -> str:
+    if origin is None:
+        return ""
+    run = f" of {origin['run']}" if origin["run"] else ""
+    return f"trained as trial {origin['trial']}{run}"
 
 
 def _training(trials: list[dict[str, Any]]) -> Iterator[Text | Table]:

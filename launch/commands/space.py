@@ -27,7 +27,7 @@ def space(
     core_units
         Core units of a candidate, 1 to 8.
     operators
-        Operator set: paper, FILE.py:NAME or module:NAME.
+        Operator set: paper, FILE.py[:NAME] or module:NAME.
     sample
         Look at so many candidates drawn uniformly; without it, at all of a space of up to 100,000
         and at 10,000 of a larger one.

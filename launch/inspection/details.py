@@ -51,7 +51,8 @@ def trial_record(trial: Trial, outcome: Outcome | None, ladder: Sequence[Rung]) 
     """One trial as JSON-able data; `status` is `planned` before there is an outcome.
 
     `curve` has a mapping of step, loss and accuracy for each point of the training, `beta` one of
-    layer, operator, param, slot, mean, std, min and max for each trainable vector.
+    layer, operator, param, slot, mean, std, min and max for each trainable vector. `taken_from` is
+    None, or the `run` (None: this one) and the `trial` in which the very same training was done.
     """
     details: Mapping[str, Any] = {} if outcome is None else outcome.details
     return {
@@ -64,9 +65,16 @@ def trial_record(trial: Trial, outcome: Outcome | None, ladder: Sequence[Rung]) 
         "loss": None if outcome is None else outcome.loss,
         "seconds": None if outcome is None else round(outcome.seconds, 3),
         "reason": "" if outcome is None else outcome.reason,
+        "taken_from": _origin(details),
         "curve": list(details.get("curve") or ()),
         "beta": list(details.get("beta") or ()),
     }
+
+
+def _origin(details: Mapping[str, Any]) -> dict[str, Any] | None:
+    if "known_from" in details:
+        return dict(details["known_from"])
+    return {"run": None, "trial": details["same_as"]} if "same_as" in details else None
 
 
 def _numbers(values: Any) -> list[float | None]:

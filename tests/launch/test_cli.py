@@ -100,7 +100,10 @@ WRONG = [
     (["search", "--steps", "0"], "`steps` must be ≥ 1, got 0"),
     (["search", "--preset", "qiuck"], "`preset` must be one of quick, cifar10, paper, got 'qiuck'"),
     (["search", "--dataset", "cifar"], "did you mean `cifar10`?"),
-    (["search", "--operators", "paper2"], "`operators` must be paper, FILE.py:NAME or module:NAME"),
+    (
+        ["search", "--operators", "paper2"],
+        "`operators` must be paper, FILE.py[:NAME] or module:NAME",
+    ),
     (["search", "--operators", "nowhere.py:OPS"], "cannot read operators from nowhere.py"),
     (["search", "--operators", "no_such_module:OPS"], "cannot import no_such_module"),
     (["search", "--config", "nowhere.json"], "cannot read nowhere.json"),

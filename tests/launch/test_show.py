@@ -101,6 +101,24 @@ def test_rungs_and_seeds_are_rows(repeated, capsys):
     assert found["spread"] == pytest.approx(np.std(rewards, ddof=1))
 
 
+def test_what_was_taken_over_says_where_it_was_trained(tmp_path, make_run, capsys):
+    """On a rung that only adds seeds, and in a run that grew from another."""
+    values = {"rungs": "50:4,100:2,100:2", "replicates": 2, "trials": 25, "seed": 3}
+    folder = make_run(tmp_path / "rungs", **values)
+    trials = shown(capsys, folder, "1")["trials"]
+    origins = [trial["taken_from"] for trial in trials]
+    assert origins == [None, None, {"run": None, "trial": trials[1]["trial"]}, None]
+    assert run(["show", str(folder), "1"]) == 0
+    assert f"trained as trial {trials[1]['trial']}\n" in capsys.readouterr().out
+
+    grown = make_run(tmp_path / "grown", parent=folder, **values)
+    again = shown(capsys, grown, "relu")["trials"][0]
+    first = shown(capsys, folder, "relu")["trials"][0]
+    assert again["taken_from"] == {"run": "rungs", "trial": first["trial"]}
+    assert run(["show", str(grown), "relu"]) == 0
+    assert f"trained as trial {first['trial']} of rungs" in capsys.readouterr().out
+
+
 def test_what_is_planned_is_said_to_be(tmp_path, make_run, capsys):
     folder = make_run(tmp_path / "begun", stop_after=1)
     assert shown(capsys, folder, "relu")["status"] == "ok"

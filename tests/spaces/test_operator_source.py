@@ -103,7 +103,9 @@ def test_a_loaded_operator_can_be_used_in_text(good: Path):
 
 @pytest.mark.parametrize("spec", ["", "papr", "my_ops.py:", ":OPS", "a.py:1x", "a:b c"])
 def test_a_specification_of_another_form_is_refused(spec: str):
-    assert _fault(spec) == (f"`operators` must be paper, FILE.py:NAME or module:NAME, got {spec!r}")
+    assert _fault(spec) == (
+        f"`operators` must be paper, FILE.py[:NAME] or module:NAME, got {spec!r}"
+    )
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
