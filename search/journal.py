@@ -9,10 +9,10 @@ ever executed or unpickled.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,6 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from .database import SAFE, Connection, Cursor, connect, identity
+from .database import JournalError as JournalError
 from .outcome import Outcome, Trial
 from .schema import SCHEMA, SCHEMA_VERSION
 from .schema import CandidateRow as CandidateRow
@@ -30,20 +32,17 @@ FILE_NAME = "journal.sqlite"
 LOCK_NAME = "lock"
 
 
-class JournalError(ValueError):
-    """The journal cannot be used; the message is one line that says why."""
-
-
 class Journal:
     """A run's journal, opened for writing by its only driver, or for reading.
 
     Use `Journal.create`, `Journal.open` and `Journal.read`.
     """
 
-    def __init__(self, folder: Path, connection: sqlite3.Connection, lock: int | None) -> None:
+    def __init__(self, folder: Path, connection: Connection, lock: int | None) -> None:
         self.folder = folder
         self._db = connection
         self._lock = lock
+        self._identity = identity(connection.path)
 
     @classmethod
     def create(
@@ -58,22 +57,34 @@ class Journal:
             folder: The run's folder; it exists.
             meta: What is written once and never changes, for example the hash of the science.
             begin: Writes what the run begins with, in the same transaction; None: nothing.
+
+        Raises:
+            JournalError: There is one, another driver is making one, or it cannot be written.
         """
         lock = _lock(folder)
         path = folder / FILE_NAME
-        if path.exists():
+        try:
+            if path.exists():
+                raise JournalError(f"{path} exists already")
+            # Under another name until it is whole: however this ends, there is a journal or none.
+            scratch = path.with_name(f".{FILE_NAME}")
+            for left in (scratch, *_companions(scratch)):
+                left.unlink(missing_ok=True)
+            journal = cls(folder, connect(scratch), None)
+            with journal.transaction():
+                for statement in SCHEMA.split(";\n"):
+                    if statement.strip():
+                        journal._db.execute(statement)
+                rows = {"schema_version": str(SCHEMA_VERSION), "created": repr(time.time()), **meta}
+                journal._db.executemany("INSERT INTO meta VALUES (?, ?)", rows.items())
+                if begin is not None:
+                    begin(journal)
+            journal._db.close()
+            scratch.rename(path)
+            return cls(folder, connect(path), lock)
+        except BaseException:
             os.close(lock)
-            raise JournalError(f"{path} exists already")
-        journal = cls(folder, _connect(path), lock)
-        with journal.transaction():
-            for statement in SCHEMA.split(";\n"):
-                if statement.strip():
-                    journal._db.execute(statement)
-            rows = {"schema_version": str(SCHEMA_VERSION), "created": repr(time.time()), **meta}
-            journal._db.executemany("INSERT INTO meta VALUES (?, ?)", rows.items())
-            if begin is not None:
-                begin(journal)
-        return journal
+            raise
 
     @classmethod
     def open(cls, folder: Path) -> Journal:
@@ -87,7 +98,7 @@ class Journal:
             raise JournalError(f"{folder} holds no {FILE_NAME}: it is no run")
         lock = _lock(folder)
         try:
-            journal = cls(folder, _connect(path), lock)
+            journal = cls(folder, connect(path), lock)
             journal._check()
         except BaseException:
             os.close(lock)
@@ -104,38 +115,33 @@ class Journal:
         path = folder / FILE_NAME
         if not path.is_file():
             raise JournalError(f"{folder} holds no {FILE_NAME}: it is no run")
-        uri = path.resolve().as_uri()
-        problem: Exception | None = None
+        problem: JournalError | None = None
         modes = ("mode=ro", "mode=ro&immutable=1")
         quiescent = not path.with_name(FILE_NAME + "-wal").exists()
         for mode in reversed(modes) if quiescent else modes:
             try:
-                connection = sqlite3.connect(f"{uri}?{mode}", uri=True, isolation_level=None)
-                journal = cls(folder, connection, None)
+                journal = cls(folder, connect(path, mode=mode), None)
                 journal._check()
-            except (sqlite3.Error, JournalError) as error:
+            except JournalError as error:
                 problem = error
                 continue
             return journal
-        if isinstance(problem, JournalError):
-            raise problem
-        raise JournalError(f"{path} cannot be read: {problem}")
+        assert problem is not None
+        raise problem
 
     def _check(self) -> None:
         path = self.folder / FILE_NAME
-        try:
-            version = self.meta("schema_version")
-        except sqlite3.DatabaseError as error:
-            raise JournalError(f"{path} is damaged or no journal: {error}") from None
+        version = self.meta("schema_version")
         if version != str(SCHEMA_VERSION):
             raise JournalError(
                 f"{path} has schema version {version}, this actsearch reads {SCHEMA_VERSION}"
             )
 
     def close(self) -> None:
-        """Folds the write-ahead log into the file and lets go of the lock."""
+        """Folds the write-ahead log into the file, if that can be, and lets go of the lock."""
         if self._lock is not None:
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with contextlib.suppress(JournalError):
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self._db.close()
         if self._lock is not None:
             os.close(self._lock)
@@ -143,16 +149,26 @@ class Journal:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Everything inside is committed together, or not at all."""
+        """Everything inside is committed together, or not at all.
+
+        Raises:
+            JournalError: It cannot be written, or the file has been removed or replaced.
+        """
+        if identity(self._db.path) != self._identity:
+            raise JournalError(
+                f"{self._db.path} was removed or replaced while the run went on, and nothing more "
+                f"is written; {SAFE} if the file is somewhere: put it back and repeat the command"
+            )
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
             raise
-        self._db.execute("COMMIT")
 
-    def execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> Cursor:
         """Runs a statement, for tables that have a module of their own."""
         return self._db.execute(statement, values)
 
@@ -369,15 +385,9 @@ def _candidate(*row: Any) -> CandidateRow:
     )
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    try:
-        connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-    except sqlite3.Error as error:
-        raise JournalError(f"{path} cannot be opened for writing: {error}") from None
-    return connection
+def _companions(path: Path) -> tuple[Path, ...]:
+    """Files that SQLite keeps beside a database."""
+    return tuple(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
 
 
 def _lock(folder: Path) -> int:

@@ -7,11 +7,12 @@ from typing import Any
 
 from rich.console import Console
 
-from ..errors import DONE, STOPPED
+from ..errors import DONE, STOPPED, RunFailedError
 
 
 def work(run: Any, data: Any, *, json: bool) -> int:
     """Drives a run and shows what came of it."""
+    from search.journal import JournalError
     from search.ranking import rank
 
     from ..driver import drive
@@ -25,6 +26,8 @@ def work(run: Any, data: Any, *, json: bool) -> int:
         with Progress(None if json else errors) as progress:
             stopped = drive(run, data, progress=progress)
         summary, ranked = summarise(run.journal), rank(run.journal)
+    except JournalError as error:
+        raise RunFailedError(str(error)) from None
     finally:
         run.journal.close()
     if json:

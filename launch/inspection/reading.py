@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,5 +30,3 @@ def reading(run: Path) -> Iterator[Journal]:
             journal.close()
     except JournalError as error:
         raise RequestError(str(error)) from None
-    except sqlite3.Error as error:
-        raise RequestError(f"the journal of {run} cannot be read: {error}") from None

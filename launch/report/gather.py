@@ -8,14 +8,12 @@ its row. Letters: `F` functions that are listed, `N` points of the grid.
 from __future__ import annotations
 
 import datetime
-import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from search.journal import Journal, JournalError
+from search.journal import Journal
 from search.ranking import RankedCandidate, rank_rows
 from search.registry import STRATEGIES
 from search.schema import CandidateRow
@@ -23,8 +21,8 @@ from spaces.formula import GREEK
 from spaces.grid import grid
 
 from ..config import Science
-from ..errors import RequestError
 from ..flags import flags
+from ..inspection.reading import reading
 from ..inspection.summary import summarise
 from ..run import read_run_config
 from .course import course, strategy_course
@@ -47,7 +45,7 @@ def gather(run: Path, against: Sequence[Path] = ()) -> dict[str, Any]:
         RequestError: A folder holds no run, or one that cannot be read.
     """
     science, placement = read_run_config(run)
-    with _reading(run) as journal:
+    with reading(run) as journal:
         rows = list(journal.candidates(sampled=False))
         ranked = rank_rows(rows, journal.trials(details=False))
         found = entries(rows, ranked)
@@ -81,22 +79,6 @@ def gather(run: Path, against: Sequence[Path] = ()) -> dict[str, Any]:
             "use": operator_use(_proposed(journal, rows, ranked)),
             "beta": _betas(journal, ranked, places),
         }
-
-
-@contextmanager
-def _reading(run: Path) -> Iterator[Journal]:
-    """A run's journal as it is at this moment."""
-    try:
-        journal = Journal.read(run)
-        try:
-            with journal.moment():
-                yield journal
-        finally:
-            journal.close()
-    except JournalError as error:
-        raise RequestError(str(error)) from None
-    except sqlite3.Error as error:
-        raise RequestError(f"the journal of {run} cannot be read: {error}") from None
 
 
 def _drawn(ranked: Sequence[RankedCandidate]) -> list[RankedCandidate]:
@@ -190,7 +172,7 @@ def _proposed(
 def _other(folder: Path, ours: Science) -> dict[str, Any]:
     """Another run's best so far on its first rung, and what else it asked for."""
     science, _ = read_run_config(folder)
-    with _reading(folder) as journal:
+    with reading(folder) as journal:
         ranked = rank_rows(journal.candidates(sampled=False), journal.trials(details=False))
     steps = [rung.steps for rung in science.search.ladder(science.train.steps)]
     first = next((entry for entry in course(ranked, int, steps) if entry["rung"] == 0), None)
