@@ -117,6 +117,7 @@ def _draw(standings, rungs, seen, destination: Path) -> None:
                 fontsize=7,
                 color=colour,
                 va="top",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.8},
             )
     axes[-1].set_xlabel("validation accuracy, %")
     figure.tight_layout()

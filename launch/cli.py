@@ -7,14 +7,24 @@ Imports that cost more than a moment stand inside the commands that need them.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from cyclopts import App, CycloptsError
+from cyclopts import (
+    App,
+    CycloptsError,
+    MissingArgumentError,
+    UnknownOptionError,
+    UnusedCliTokensError,
+)
 
 from .errors import DONE, FAILED, STOPPED, WRONG_REQUEST, RequestError, RunFailedError
+
+LONGEST = 2_000
+"""Most characters of a complaint."""
 
 app = App(
     name="actsearch",
@@ -49,13 +59,22 @@ def run(arguments: Sequence[str]) -> int:
         code = app(
             list(arguments), exit_on_error=False, print_error=False, result_action="return_value"
         )
-    except (CycloptsError, RequestError) as error:
+    except CycloptsError as error:
+        return _complain(_one_line(_usage(error)), WRONG_REQUEST)
+    except RequestError as error:
         return _complain(_one_line(str(error)), WRONG_REQUEST)
     except RunFailedError as error:
         return _complain(_one_line(str(error)), FAILED)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
+    except OSError as error:
+        if error.filename is None:
+            raise
+        message = f"{error.filename}: {error.strerror}"
+        return _complain(
+            _one_line(message), WRONG_REQUEST if error.errno == errno.ENAMETOOLONG else FAILED
+        )
     except KeyboardInterrupt:
         return _complain("interrupted", STOPPED)
     return code if isinstance(code, int) else DONE
@@ -66,5 +85,18 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
+def _usage(error: CycloptsError) -> str:
+    """What is wrong with the words of a request, and where it says which there are."""
+    message = str(error)
+    if isinstance(error, UnusedCliTokensError):
+        message = f"unexpected {', '.join(map(repr, error.unused_tokens or ()))}."
+    elif not isinstance(error, MissingArgumentError | UnknownOptionError):
+        return message
+    if "Did you mean" in message:
+        return message
+    return f"{message} See {' '.join(('actsearch', *(error.command_chain or ())))} --help."
+
+
 def _one_line(message: str) -> str:
-    return " ".join(message.split())
+    line = " ".join(message.split())
+    return line if len(line) <= LONGEST else line[:LONGEST] + "…"

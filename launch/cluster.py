@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .config import PlacementConfig
-from .errors import RequestError
+from .errors import RequestError, RunFailedError
 
 _PREFIX = "actsearch-ray-"
 _MEBIBYTE = 1024 * 1024
@@ -46,6 +46,7 @@ def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
 
     Raises:
         RequestError: The address does not answer, or not one worker fits.
+        RunFailedError: Ray does not start on this machine.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
@@ -73,15 +74,22 @@ def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
         wanted = cores if placement.workers == "auto" else int(placement.workers)
         folder = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.getpid()}"
         folder.mkdir(mode=0o700)
-        ray.init(
-            num_cpus=max(cores, wanted * placement.cpus_per_worker),
-            object_store_memory=max(100 * _MEBIBYTE, data_bytes + 64 * _MEBIBYTE),
-            resources=placement.custom_resources or None,
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(folder),
-            **quiet,
-        )
+        try:
+            ray.init(
+                num_cpus=max(cores, wanted * placement.cpus_per_worker),
+                object_store_memory=max(100 * _MEBIBYTE, data_bytes + 64 * _MEBIBYTE),
+                resources=placement.custom_resources or None,
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(folder),
+                **quiet,
+            )
+        except Exception as error:  # Ray raises this very class where its processes do not come up
+            shutil.rmtree(folder, ignore_errors=True)
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise RunFailedError(
+                f"Ray did not start on this machine: {reason} Nothing is lost: repeat the command"
+            ) from None
     try:
         yield Room(workers_that_fit(placement, ray.cluster_resources()), not placement.address)
     finally:

@@ -21,6 +21,8 @@ from spaces.space import MAX_CORE_UNITS
 from spaces.suggest import did_you_mean
 from trainers.config import TrainConfig
 
+from .address import check_form
+
 EXECUTIONS = ("auto", "traced", "specialised")
 BASELINES = ",".join(known.key for known in CATALOGUE if known.group == "baseline")
 
@@ -82,7 +84,8 @@ class SearchConfig:
             )
         if self.execution not in EXECUTIONS:
             raise ValueError(
-                f"`execution` must be one of {', '.join(EXECUTIONS)}, got {self.execution!r}"
+                f"`execution` must be one of {', '.join(EXECUTIONS)}, "
+                f"got {self.execution!r}{did_you_mean(self.execution, EXECUTIONS)}"
             )
         _whole("trials", self.trials, 1)
         _whole("replicates", self.replicates, 1)
@@ -100,6 +103,8 @@ class SearchConfig:
             return tuple(known.key for known in CATALOGUE)
         keys = tuple(key.strip() for key in self.baselines.split(","))
         for key in keys:
+            if len(keys) == 1 and (near := did_you_mean(key, ("all", "none"))):
+                raise ValueError(f"unknown baseline `{key}`{near}")
             known_function(key)
         return keys
 
@@ -111,7 +116,7 @@ class SearchConfig:
         parts = self.rungs.split(",")
         for number, part in enumerate(parts, start=1):
             budget, colon, count = part.partition(":")
-            if not (colon and budget.strip().isdecimal() and count.strip().isdecimal()):
+            if not (colon and _is_count(budget.strip()) and _is_count(count.strip())):
                 raise ValueError(
                     f"`rungs` must be STEPS:COUNT pairs with commas between, as 60:400,1500:12, "
                     f"got {self.rungs!r}"
@@ -156,10 +161,17 @@ class PlacementConfig:
     """Stop after this long, to be resumed: seconds, or with a unit, as 90m or 8h."""
     grace: float = 30.0
     """Seconds that trials under way may still take after Ctrl-C."""
+    trial_timeout: str = ""
+    """Give a trial up after this long, compilation included, and record it as failed: seconds, or
+    with a unit, as 90m; empty waits for ever."""
 
     def __post_init__(self) -> None:
-        if self.workers != "auto" and not (self.workers.isdecimal() and int(self.workers) >= 1):
-            raise ValueError(f"`workers` must be auto or a number ≥ 1, got {self.workers!r}")
+        if self.workers != "auto" and not (_is_count(self.workers) and int(self.workers) >= 1):
+            raise ValueError(
+                f"`workers` must be auto or a number ≥ 1, "
+                f"got {self.workers!r}{did_you_mean(self.workers, ['auto'])}"
+            )
+        check_form(self.address)
         _whole("cpus_per_worker", self.cpus_per_worker, 1)
         if not 0 <= self.gpus_per_worker < float("inf"):
             raise ValueError(f"`gpus_per_worker` must be ≥ 0, got {self.gpus_per_worker}")
@@ -170,7 +182,7 @@ class PlacementConfig:
         if not 0 <= self.grace < float("inf"):
             raise ValueError(f"`grace` must be ≥ 0 seconds, got {self.grace}")
         _ = self.custom_resources
-        _ = self.time_limit_s
+        _ = self.time_limit_s, self.trial_timeout_s
 
     @property
     def custom_resources(self) -> dict[str, float]:
@@ -179,36 +191,27 @@ class PlacementConfig:
             return {}
         try:
             found = json.loads(self.resources)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             found = None
-        if not isinstance(found, dict) or not all(
-            isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in found.values()
-        ):
+        if not isinstance(found, dict) or not all(map(_positive, found.values())):
             raise ValueError(
-                f'`resources` must be a JSON object of positive numbers, as {{"TPU": 4}}, '
-                f"got {self.resources!r}"
+                f"`resources` must be a JSON object of positive numbers, whole above 1, "
+                f'as {{"TPU": 4}}, got {self.resources[:200]!r}'
             )
+        for name, flag in _NAMED_ELSEWHERE.items():
+            if name in found:
+                raise ValueError(f"`resources` must not name {name}{flag}, got {self.resources!r}")
         return {str(key): float(value) for key, value in found.items()}
 
     @property
     def time_limit_s(self) -> float | None:
         """`time_limit` in seconds."""
-        if not self.time_limit:
-            return None
-        units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-        text, unit = self.time_limit, 1
-        if text[-1:] in units:
-            text, unit = text[:-1], units[text[-1]]
-        try:
-            seconds = float(text) * unit
-        except ValueError:
-            seconds = -1.0
-        if not 0 < seconds < float("inf"):
-            raise ValueError(
-                f"`time_limit` must be seconds, or a number with s, m, h or d, as 90m, "
-                f"got {self.time_limit!r}"
-            )
-        return seconds
+        return _duration("time_limit", self.time_limit)
+
+    @property
+    def trial_timeout_s(self) -> float | None:
+        """`trial_timeout` in seconds."""
+        return _duration("trial_timeout", self.trial_timeout)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,6 +234,44 @@ class Science:
     def strategy_config(self) -> Any:
         """The options of the strategy that the run uses."""
         return getattr(self, self.search.strategy, None) or STRATEGIES[self.search.strategy]()
+
+
+_NAMED_ELSEWHERE = {
+    "CPU": ", which is `--cpus-per-worker`",
+    "GPU": ", which is `--gpus-per-worker`",
+    "memory": ", which Ray counts itself",
+    "object_store_memory": ", which Ray counts itself",
+}
+"""Ray's own resources, and what to say of them."""
+
+
+def _duration(name: str, text: str) -> float | None:
+    """Seconds that a text like 90m means; None of an empty one."""
+    if not text:
+        return None
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1] in units else (text, 1)
+    try:
+        seconds = float(number) * unit
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise ValueError(
+            f"`{name}` must be seconds, or a number with s, m, h or d, as 90m, got {text!r}"
+        )
+    return seconds
+
+
+def _is_count(text: str) -> bool:
+    """Whether it is a whole number that somebody may mean."""
+    return text.isdecimal() and len(text) <= 18
+
+
+def _positive(value: Any) -> bool:
+    """Whether Ray can count so many of something: a share of one, or whole ones."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return 0 < value <= 1 or (value < 2**31 and value == int(value) > 0)
 
 
 def _whole(name: str, value: Any, least: int, most: int | None = None) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.journal import Journal
-from search.outcome import Outcome
+from search.outcome import BY_CHANCE, Outcome
 from spaces import SearchSpace, known_function
 
 from .cluster import Room, cluster
@@ -200,10 +200,13 @@ def _outcome(planner: Planner, answer: Answer) -> Outcome | None:
         return outcome_of(answer.result)
     if answer.error:
         return Outcome("failed", details={"reason": answer.error})
+    if answer.late:
+        reason = f"it took longer than {answer.late}, the trial time-out"
+        return Outcome("failed", details={"reason": reason, BY_CHANCE: True})
     attempts = planner.attempt(answer.trial)
     if attempts >= ATTEMPTS:
         reason = f"its worker died {attempts} times, last: {answer.died}"
-        return Outcome("failed", details={"reason": reason})
+        return Outcome("failed", details={"reason": reason, BY_CHANCE: True})
     planner.give_back(answer.trial)
     return None
 

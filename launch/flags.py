@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import inspect
@@ -25,6 +26,9 @@ from .errors import RequestError
 
 VERSION = 1
 """Version of config.json."""
+
+MAX_BYTES = 1_000_000
+"""Longest configuration file that is read; an ordinary one has 2,000 bytes."""
 
 FROM = "from"
 """Entry of config.json that says which run this one grew from: `run` and `history_sha256`."""
@@ -95,7 +99,8 @@ def build(values: Mapping[str, Any]) -> tuple[Science, PlacementConfig]:
         placement = built.pop("placement")
         science = Science(**built)
     except (ValueError, TypeError) as error:
-        raise RequestError(str(error).splitlines()[0]) from None
+        message = str(error).splitlines()[0]
+        raise RequestError(message if len(message) <= 2_000 else message[:2_000] + "…") from None
     return science, placement
 
 
@@ -124,23 +129,27 @@ def values_from_json(document: Any, origin: str) -> dict[str, Any]:
         if section == "version":
             if entries != VERSION:
                 raise RequestError(
-                    f"{origin} has version {entries!r}, this actsearch reads {VERSION}"
+                    f"{origin} has version {_shown(entries)}, this actsearch reads {VERSION}"
                 )
             continue
-        if section == FROM and isinstance(entries, dict):
+        if section not in SECTIONS and section != FROM:
+            raise RequestError(
+                f"{origin}: unknown section `{_name(section)}`{_near_section(section)}"
+            )
+        if not isinstance(entries, dict):
+            raise RequestError(
+                f"{origin}: `{section}` must be a JSON object, got {_shown(entries)}"
+            )
+        if section == FROM:
             continue  # where a run came from decides nothing
-        if section not in SECTIONS or not isinstance(entries, dict):
-            near = did_you_mean(section, SECTIONS) or f"; sections are {', '.join(SECTIONS)}"
-            raise RequestError(f"{origin}: unknown section `{section}`{near}")
         for name, value in entries.items():
             flag = next(
                 (f for f in flags().values() if f.section == section and f.field == name), None
             )
             if flag is None:
                 known = [f.field for f in flags().values() if f.section == section]
-                raise RequestError(
-                    f"{origin}: unknown entry `{section}.{name}`{did_you_mean(name, known)}"
-                )
+                near = did_you_mean(name, known) or f"; entries are {', '.join(known)}"
+                raise RequestError(f"{origin}: unknown entry `{section}.{_name(name)}`{near}")
             values[flag.name] = _typed(value, flag, f"{origin}: `{section}.{name}`")
     return values
 
@@ -152,10 +161,15 @@ def read_config(path: Path) -> dict[str, Any]:
         RequestError: It cannot be read.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise RequestError(f"cannot read {path}: {error.strerror}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    if len(content) > MAX_BYTES:
+        raise RequestError(f"{path} must have at most {MAX_BYTES:,} bytes, has more")
+    try:
+        document = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:  # also a number of too many digits
         raise RequestError(f"{path} is no JSON: {str(error).splitlines()[0]}") from None
     return values_from_json(document, str(path))
 
@@ -184,11 +198,31 @@ def _typed(value: Any, flag: Flag, where: str) -> Any:
     if value is None and type(None) in kinds:
         return None
     if float in kinds and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        with contextlib.suppress(OverflowError):
+            return float(value)
     if any(kind is type(value) for kind in kinds):
         return value
     names = " or ".join("null" if k is type(None) else k.__name__ for k in kinds)
-    raise RequestError(f"{where} must be {names}, got {value!r}")
+    raise RequestError(f"{where} must be {names}, got {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    """A value as a message may show it: written anew, and not too long."""
+    text = repr(value)
+    return text if len(text) <= 200 else text[:200] + "…"
+
+
+def _name(text: str) -> str:
+    """A name as a message may show it: not too long, and no control characters."""
+    return (text if text.isprintable() else ascii(text)[1:-1])[:80]
+
+
+def _near_section(name: str) -> str:
+    """What somebody meant who wrote a section that there is not."""
+    homes = [flag.section for flag in flags().values() if flag.field == name]
+    if homes:
+        return f"; it is an entry of section `{homes[0]}`"
+    return did_you_mean(name, SECTIONS) or f"; sections are {', '.join(SECTIONS)}"
 
 
 def _field_docstrings(kind: type) -> dict[str, str]:

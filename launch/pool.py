@@ -6,6 +6,7 @@ training. One that dies is replaced, and its trial handed back.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ class Answer:
     """The worker died under the trial; why."""
     error: str = ""
     """The trainer raised; what."""
+    late: str = ""
+    """The trial took longer than it may, and its worker was ended; how long that is."""
 
 
 @dataclass(slots=True)
@@ -45,6 +48,8 @@ class _Seat:
     trial: Trial | None = None
     cores: tuple[int, ...] | None = None
     device: str = ""
+    since: float = 0.0
+    """When the trial began, as `time.monotonic` has it."""
 
 
 @dataclass
@@ -100,7 +105,7 @@ class Pool:
     def start(self, trial: Trial, *, seed: int, steps: int) -> None:
         """Gives a trial to an idle worker."""
         seat = next(seat for seat in self._seats if seat.stage == "idle")
-        seat.trial, seat.stage = trial, "training"
+        seat.trial, seat.stage, seat.since = trial, "training", time.monotonic()
         seat.reference = seat.actor.train.remote(trial.expression, seed=seed, steps=steps)
 
     def wait(self, timeout_s: float) -> Iterator[Answer]:
@@ -119,12 +124,25 @@ class Pool:
             answer = self._advance(busy[reference])
             if answer is not None:
                 yield answer
+        yield from self._late()
 
     def close(self) -> None:
         """Ends all workers."""
         for seat in self._seats:
             self._ray.kill(seat.actor)
         self._seats.clear()
+
+    def _late(self) -> Iterator[Answer]:
+        """Ends workers whose trial takes longer than one may; others take their place."""
+        limit = self.placement.trial_timeout_s
+        if limit is None:
+            return
+        for seat in self._seats:
+            if seat.trial is not None and time.monotonic() - seat.since > limit:
+                trial, seat.trial = seat.trial, None
+                self._ray.kill(seat.actor)
+                self._hire(seat)
+                yield Answer(trial, seat.number, late=self.placement.trial_timeout)
 
     def _hire(self, seat: _Seat) -> None:
         platform = self.assignment.platform

@@ -23,8 +23,8 @@ import numpy as np
 
 from .database import SAFE, Connection, Cursor, connect, identity
 from .database import JournalError as JournalError
-from .outcome import Outcome, Trial
-from .schema import SCHEMA, SCHEMA_VERSION
+from .outcome import BY_CHANCE, Outcome, Trial
+from .schema import READABLE, SCHEMA, SCHEMA_VERSION
 from .schema import CandidateRow as CandidateRow
 from .schema import ProposalRow as ProposalRow
 
@@ -99,7 +99,7 @@ class Journal:
         lock = _lock(folder)
         try:
             journal = cls(folder, connect(path), lock)
-            journal._check()
+            journal._check({SCHEMA_VERSION})
         except BaseException:
             os.close(lock)
             raise
@@ -121,7 +121,7 @@ class Journal:
         for mode in reversed(modes) if quiescent else modes:
             try:
                 journal = cls(folder, connect(path, mode=mode), None)
-                journal._check()
+                journal._check(READABLE)
             except JournalError as error:
                 problem = error
                 continue
@@ -129,12 +129,19 @@ class Journal:
         assert problem is not None
         raise problem
 
-    def _check(self) -> None:
-        path = self.folder / FILE_NAME
-        version = self.meta("schema_version")
-        if version != str(SCHEMA_VERSION):
+    @property
+    def version(self) -> str | None:
+        """The version of its tables."""
+        return self.meta("schema_version")
+
+    def _check(self, versions: set[int]) -> None:
+        if self.version not in map(str, versions):
+            path = self.folder / FILE_NAME
+            old = self.version in map(str, READABLE)
+            may = "it can be looked at, not gone on with" if old else "it cannot be read"
             raise JournalError(
-                f"{path} has schema version {version}, this actsearch reads {SCHEMA_VERSION}"
+                f"{path} has schema version {self.version}, this actsearch writes "
+                f"{SCHEMA_VERSION}: {may}"
             )
 
     def close(self) -> None:
@@ -312,7 +319,7 @@ class Journal:
         """All trials in the order in which they were planned, with their outcomes if there are.
 
         Args:
-            details: Whether outcomes carry all their details, or the reason alone.
+            details: Whether outcomes carry all their details, or only why they have no reward.
             of: Only those of the candidate of this number.
         """
         told = "o.details" if details else "CASE o.status WHEN 'ok' THEN '{}' ELSE o.details END"
@@ -329,7 +336,7 @@ class Journal:
             if row[6] is not None:
                 found = json.loads(row[10])
                 if not details:
-                    found = {"reason": found["reason"]} if "reason" in found else {}
+                    found = {name: found[name] for name in ("reason", BY_CHANCE) if name in found}
                 outcome = Outcome(row[6], row[7], row[8], row[9], found)
             yield trial, outcome
 

@@ -30,7 +30,7 @@ TABLES = (
     CREATE TABLE known_functions (
         id INTEGER PRIMARY KEY,
         expression TEXT NOT NULL,          -- canonical text
-        fingerprint BLOB NOT NULL          -- float64 [N]
+        fingerprint BLOB NOT NULL          -- float64 [3 N / 2]
     )
     """,
     """

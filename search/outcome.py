@@ -9,6 +9,10 @@ from typing import Any, Literal
 Status = Literal["ok", "diverged", "failed"]
 """`diverged`: the child's loss was not finite; `failed`: the machinery broke, not the function."""
 
+BY_CHANCE = "by_chance"
+"""Key of an outcome's details: the machine decided it and not the seed, as with a time-out. Runs of
+one seed have equal histories as far as there is no such outcome."""
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:

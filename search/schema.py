@@ -11,8 +11,12 @@ from typing import Any
 
 import numpy as np
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the tables below; a journal of another version is refused."""
+
+READABLE = {1, SCHEMA_VERSION}
+"""Versions that can be looked at. In version 1 functions were compared at fewer values of their
+trainable vectors, and some unequal ones passed for equal."""
 
 SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -25,7 +29,7 @@ CREATE TABLE candidates (
     verdict TEXT NOT NULL,             -- ok | invalid | constant
     reason TEXT NOT NULL,
     equal_to INTEGER REFERENCES candidates (id),   -- the earlier candidate of equal values
-    fingerprint BLOB,                  -- float64 [N], where equal_to is null and the verdict ok
+    fingerprint BLOB,                  -- float64 [3 N / 2], where equal_to is null and the verdict ok
     curve BLOB                         -- float32 [2, N]: f and f' at the initial values, likewise
 );
 CREATE TABLE proposals (
@@ -75,7 +79,7 @@ class CandidateRow:
     reason: str
     equal_to: int | None
     fingerprint: np.ndarray | None
-    """float64 `[N]`, of a candidate that is trained."""
+    """float64 `[3 N / 2]`, of a candidate that is trained."""
     curve: np.ndarray | None
     """float32 `[2, N]`: f and f′ at the initial values, likewise."""
 

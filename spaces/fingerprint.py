@@ -1,7 +1,8 @@
 """Fingerprints: equal functions are found by their values, however they are written.
 
 A fingerprint is f on the grid in float64, with a different fixed value for every trainable vector,
-so that β·x and x differ and x + β₁ − β₂ differs from x. Values are compared within a tolerance: two
+so that β·x and x differ and x + β₁ − β₂ differs from x; and again, on fewer points, with values
+between 0 and 1 and with values below 0, because min(x, x + β) is x as long as β is positive. Values are compared within a tolerance: two
 spellings of one function round differently, and ε = 1e-7 in `div` makes x²/x almost x.
 """
 
@@ -19,14 +20,23 @@ from .probe import Probe
 TOLERANCE = 1e-6
 """Largest difference between equal functions, after the values are compressed by asinh."""
 
+_NOT_FINITE = 1e3
+"""Stands for values that are not finite; asinh of the largest finite one is 710."""
+
 _WEIGHTS = np.random.default_rng(20171016).standard_normal(4096)
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 def fingerprint_of(probe: Probe) -> np.ndarray:
-    """The fingerprint, float64 `[N]`: asinh of the values, so that large ones do not drown others."""
-    return np.arcsinh(probe.value)
+    """The fingerprint, float64 `[3 N / 2]`, finite.
+
+    It is asinh of the values, so that large ones do not drown others.
+    """
+    values = np.concatenate([probe.value, probe.elsewhere.ravel()])
+    return np.nan_to_num(
+        np.arcsinh(values), nan=-_NOT_FINITE, posinf=_NOT_FINITE, neginf=_NOT_FINITE
+    )
 
 
 class FingerprintIndex(Generic[Key]):
@@ -37,7 +47,7 @@ class FingerprintIndex(Generic[Key]):
 
     Args:
         recall: Gives the fingerprint that was added under a key, for one who has them elsewhere;
-            None keeps all of them here, 768 bytes each.
+            None keeps all of them here, 1,152 bytes each.
     """
 
     def __init__(self, recall: Callable[[Key], np.ndarray] | None = None) -> None:

@@ -92,7 +92,8 @@ def read_source(spec: str) -> OperatorSource:
     location, colon, name = spec.rpartition(":")
     if not colon or not location or not name.isidentifier():
         raise OperatorSetError(
-            f"`operators` must be {BUILT_IN}, FILE.py[:NAME] or module:NAME, got {spec!r}"
+            f"`operators` must be {BUILT_IN}, FILE.py[:NAME] or module:NAME, "
+            f"got {spec!r}{did_you_mean(spec, [BUILT_IN])}"
         )
     if location.endswith(".py"):
         return _of_text(spec, _read(location))

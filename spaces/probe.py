@@ -25,6 +25,9 @@ from .grid import POINTS, grid
 from .operator import Operator, Param
 from .program import OperatorTable
 
+_EVERY = 4
+"""One point of so many is looked at for further values of the trainable vectors."""
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:
@@ -35,6 +38,9 @@ class Probe:
     not depend on the table's `beta_init`."""
     slope: np.ndarray
     """f′(x), float64 `[N]`, likewise."""
+    elsewhere: np.ndarray
+    """f(x), float64 `[2, N / 4]`, on every fourth point: the trainable vectors between 0 and 1, then
+    below 0. It need not be finite."""
     start_value: np.ndarray
     """f(x), float32 `[N]`, trainable vectors at their initial values: what training begins with."""
     start_slope: np.ndarray
@@ -80,7 +86,11 @@ class Prober:
             value32, slope32 = self._walk(units, start)
             with jax.enable_x64(True):
                 value64, slope64 = self._walk(units, apart)
-        return Probe(value64, slope64[0], value32, slope32[0], slope32[1:])
+                elsewhere = [
+                    (self._walk(units, np.array(values))[0] if values else value64)[::_EVERY]
+                    for values in elsewhere_of(len(params))
+                ]
+        return Probe(value64, slope64[0], np.stack(elsewhere), value32, slope32[0], slope32[1:])
 
     def _params(self, name: str) -> tuple[Param, ...]:
         return self._operators[name].params
@@ -147,6 +157,16 @@ def _slots(unit: CoreUnit) -> tuple[str, ...]:
 def spread(order: int) -> float:
     """What is added to the initial value of the `order`-th trainable vector in a fingerprint."""
     return (0.3719, -0.2143, 0.5877, -0.4391)[order % 4] * (1.0 + 0.1931 * (order // 4))
+
+
+def elsewhere_of(count: int) -> tuple[list[float], list[float]]:
+    """Values of `count` trainable vectors between 0 and 1, and below 0, all different.
+
+    Some functions part only there: max(x, βx) and βx + (1 − β)·max(x, 0), say, agree where β ≥ 1.
+    """
+    golden, silver = (5**0.5 - 1) / 2, 2**0.5 - 1
+    between = [0.15 + 0.7 * ((0.3 + order * golden) % 1.0) for order in range(count)]
+    return between, [-0.3 - 1.4 * ((0.6 + order * silver) % 1.0) for order in range(count)]
 
 
 @functools.lru_cache(maxsize=512)

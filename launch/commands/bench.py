@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from ..errors import DONE
-from .options import SEARCH_SECTIONS, check_request, requested, with_flags
+from .options import SEARCH_SECTIONS, WHOLE, check_request, requested, with_flags
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -20,9 +20,9 @@ def bench(
     *,
     preset: str | None = None,
     config: Path | None = None,
-    candidates: int = 5,
+    candidates: Annotated[int, WHOLE] = 5,
     seconds: float = 60.0,
-    processes: int = 1,
+    processes: Annotated[int, WHOLE] = 1,
     json: Flag = False,
     **options: Any,
 ) -> int:

@@ -9,7 +9,9 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from ..errors import DONE
+from spaces.suggest import did_you_mean
+
+from ..errors import DONE, RequestError
 from ..inspection.operator_plot import SUFFIXES, draw_operators
 from ..inspection.operator_tables import (
     examination_record,
@@ -40,6 +42,8 @@ def listed(operators: str = "paper", *, json: Flag = False) -> int:
         Print one JSON document.
     """
     os.environ["JAX_PLATFORMS"] = "cpu"
+    if near := did_you_mean(operators, ["check"]):
+        raise RequestError(f"unknown command {operators!r}{near}")
     found = checked_operators(operators)
     if json:
         records = [operator_record(operator) for operator in found]

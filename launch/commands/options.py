@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+import re
+import typing
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import Group, Parameter
+from cyclopts import CoercionError, Group, Parameter, Token
 
 from ..errors import RequestError
 from ..flags import Flag, build, flags, read_config
@@ -28,6 +30,18 @@ SEARCH_SECTIONS = tuple(_TITLES)
 """What `search` and `bench` may be asked for."""
 
 
+def _whole(_: Any, tokens: Sequence[Token]) -> int:
+    """A whole number as it is written; nothing is rounded to one."""
+    (token,) = tokens
+    if not re.fullmatch(r"[+-]?[0-9]{1,18}", token.value):
+        raise CoercionError(token=token, target_type=int)
+    return int(token.value)
+
+
+WHOLE = Parameter(converter=_whole, n_tokens=1)
+"""Stands with an option that is a whole number."""
+
+
 def with_flags(*sections: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Gives a command one option for each field of these sections, None where nothing was said."""
 
@@ -40,9 +54,7 @@ def with_flags(*sections: str) -> Callable[[Callable[..., Any]], Callable[..., A
                 flag.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=None,
-                annotation=Annotated[
-                    flag.type | None, Parameter(help=_help(flag), group=groups[flag.section])
-                ],
+                annotation=_annotation(flag, groups[flag.section]),
             )
             for flag in flags().values()
             if flag.section in sections
@@ -52,6 +64,13 @@ def with_flags(*sections: str) -> Callable[[Callable[..., Any]], Callable[..., A
         return command
 
     return decorate
+
+
+def _annotation(flag: Flag, group: Group) -> Any:
+    plain = Parameter(help=_help(flag), group=group)
+    if int in (typing.get_args(flag.type) or (flag.type,)):
+        return Annotated[flag.type | None, plain, WHOLE]
+    return Annotated[flag.type | None, plain]
 
 
 def _help(flag: Flag) -> str:
@@ -77,7 +96,7 @@ def requested(
     """
     from spaces.suggest import did_you_mean
 
-    name = preset or DEFAULT
+    name = DEFAULT if preset is None else preset
     if name not in PRESETS:
         near = did_you_mean(name, PRESETS)
         raise RequestError(f"`preset` must be one of {', '.join(PRESETS)}, got {name!r}{near}")
@@ -86,15 +105,17 @@ def requested(
     return build({**start, **from_file, **given(options)})
 
 
-def check_request(science: Any, operators: str) -> None:
+def check_request(science: Any, operators: str, address: str = "") -> None:
     """Faults that can be told before anything is made on disk.
 
     Args:
         science: What is asked for.
         operators: The operator set that the user named; never one that only a run's folder names.
+        address: The cluster that is to be joined; empty: none.
     """
     from trainers.dataset import dataset_spec
 
+    from ..address import check_that_it_answers
     from ..operator_request import checked_operators
 
     try:
@@ -104,3 +125,4 @@ def check_request(science: Any, operators: str) -> None:
     if operators != "paper":
         os.environ["JAX_PLATFORMS"] = "cpu"
         checked_operators(operators)
+    check_that_it_answers(address)

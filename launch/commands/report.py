@@ -27,6 +27,8 @@ def report(run: Path, *, output: Path | None = None, against: list[Path] | None 
     path = output or run / FILE_NAME
     if path.suffix.lower() not in (".html", ".htm"):
         raise RequestError(f"`output` must be a file that ends in .html, got {path}")
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise RequestError(f"`output` must be a file in a folder that is there, got {output}")
     page = render(gather(run, against or ()))
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:

@@ -41,6 +41,6 @@ def resume(
 
     science, before = read_run_config(run)
     _, placement = build({**asdict(before), **given(options)})
-    check_request(science, operators or "paper")
+    check_request(science, operators or "paper", placement.address)
     data = load_data(science, placement)
     return work(reopen(run, placement, operators), data, json=json)

@@ -50,7 +50,7 @@ def search(
         named = options.get("operators") or config is not None
         before = inherited(grow_from, run_dir, operators_named=bool(named))
     science, placement = requested(preset, config, options, before)
-    check_request(science, science.space.operators)
+    check_request(science, science.space.operators, placement.address)
     data = load_data(science, placement)
     folder = run_dir or new_folder(science.train.dataset, science.search.strategy)
     run = start_or_resume(folder, science, placement, parent=grow_from, data_sha256=data.digest)

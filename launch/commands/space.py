@@ -9,15 +9,16 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ..errors import DONE, RequestError
+from .options import WHOLE
 
 Flag = Annotated[bool, Parameter(negative="")]
 
 
 def space(
     *,
-    core_units: int = 1,
+    core_units: Annotated[int, WHOLE] = 1,
     operators: str = "paper",
-    sample: int | None = None,
+    sample: Annotated[int | None, WHOLE] = None,
     json: Flag = False,
 ) -> int:
     """What a space holds: its size, and how many candidates are invalid, constant or equal.

@@ -7,11 +7,12 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from search.journal import Journal, JournalError
+from search.journal import Journal
 from search.ranking import rank
 from spaces.operator_source import BUILT_IN
 
 from ..errors import DONE, RequestError
+from ..inspection.reading import reading
 from ..inspection.selection import (
     Order,
     Place,
@@ -23,6 +24,7 @@ from ..inspection.selection import (
 )
 from ..inspection.tables import as_csv, as_json, as_table, stdout, title
 from ..run import read_run_config
+from .options import WHOLE
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -33,7 +35,7 @@ LISTED = 20
 def top(
     run: Path,
     *,
-    limit: int | None = None,
+    limit: Annotated[int | None, WHOLE] = None,
     by: Order = "reward",
     name: str | None = None,
     contains: Annotated[tuple[str, ...], Parameter(negative="")] = (),
@@ -68,17 +70,13 @@ def top(
     if json and csv:
         raise RequestError("`json` and `csv` exclude each other")
     science, _ = read_run_config(run)
-    try:
-        journal = Journal.read(run)
-    except JournalError as error:
-        raise RequestError(str(error)) from None
-    with journal.moment():
+    with reading(run) as journal:
         everything: list[Place] = list(enumerate(rank(journal), start=1))
         places = without_reward(journal, everything) if failed else everything
+        own = _operators(journal) if contains and science.space.operators != BUILT_IN else set()
     if name is not None:
         places = known_as(places, name)
     if contains:
-        own = [] if science.space.operators == BUILT_IN else _operators(journal)
         places = containing(places, contains, own)
     places = ordered(places, by)
     found = len(places)

@@ -19,6 +19,7 @@ from ..inspection.glance import Glance, glance
 from ..inspection.reading import reading
 from ..inspection.tables import as_table, stdout
 from ..run import read_run_config
+from .options import WHOLE
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -36,7 +37,7 @@ def watch(
     run: Path,
     *,
     interval: float = 1.0,
-    limit: int | None = None,
+    limit: Annotated[int | None, WHOLE] = None,
     once: Flag = False,
 ) -> int:
     """The table of a run while it goes on; ends when the run is finished, or on Ctrl-C.

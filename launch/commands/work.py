@@ -8,10 +8,21 @@ from typing import Any
 from rich.console import Console
 
 from ..errors import DONE, STOPPED, RunFailedError
+from ..worker import Worker
 
 
-def work(run: Any, data: Any, *, json: bool) -> int:
-    """Drives a run and shows what came of it."""
+def work(run: Any, data: Any, *, json: bool, worker: type = Worker) -> int:
+    """Drives a run and shows what came of it.
+
+    Args:
+        run: The run.
+        data: Its images.
+        json: Whether to print one JSON document instead of tables.
+        worker: What runs in the Ray actors.
+
+    Raises:
+        RunFailedError: The journal cannot be written any more, or workers cannot be had.
+    """
     from search.journal import JournalError
     from search.ranking import rank
 
@@ -24,7 +35,7 @@ def work(run: Any, data: Any, *, json: bool) -> int:
     errors.print(f"{'resuming' if run.resumed else 'run'} {run.folder}", highlight=False)
     try:
         with Progress(None if json else errors) as progress:
-            stopped = drive(run, data, progress=progress)
+            stopped = drive(run, data, progress=progress, worker=worker)
         summary, ranked = summarise(run.journal), rank(run.journal)
     except JournalError as error:
         raise RunFailedError(str(error)) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ class Lookup:
             RequestError: There is none; a near miss is suggested.
         """
         wanted = wanted.strip()
-        if wanted.lstrip("+-").isdecimal():
+        if re.fullmatch(r"[+-]?[0-9]{1,18}", wanted):
             return self.at(int(wanted))
         row = self._written(wanted) or self._called(wanted) or self._equal(wanted)
         if row is None:
@@ -139,5 +140,12 @@ class Lookup:
         else:
             met = {row.name for row in self._rows}
             known = [n for each in CATALOGUE if each.title in met for n in (each.key, each.title)]
-        near = did_you_mean(wanted, known) or "; give a rank, an expression or a known name"
-        return f"`candidate`: {self._run} has met no {wanted!r}{near}"
+        near = did_you_mean(wanted, known)
+        if not near and "(" in wanted and self._operators is not None:
+            try:
+                parse(wanted, self._operators)
+            except ExpressionError as error:
+                return f"`candidate`: {error}"
+        allowed = near or "; give a rank, an expression or a known name"
+        shown = wanted if len(wanted) <= 200 else wanted[:200] + "…"
+        return f"`candidate`: {self._run} has met no {shown!r}{allowed}"

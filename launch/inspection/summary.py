@@ -8,6 +8,7 @@ from typing import Any
 
 from search.journal import Journal
 from search.known import known_trials
+from search.outcome import BY_CHANCE
 from search.ranking import history_sha256
 
 
@@ -21,6 +22,8 @@ class Summary:
     """Finished trials of baselines."""
     diverged: int
     failed: int
+    by_chance: int
+    """Those of the failed that the machine decided and not the seed: see `BY_CHANCE`."""
     known: int
     """Those of them whose outcome an earlier run had; they were not trained again."""
     parent: str
@@ -59,11 +62,12 @@ class Summary:
 def summarise(journal: Journal) -> Summary:
     """Counts a run."""
     statuses: Counter[str] = Counter()
-    baselines = 0
+    baselines = by_chance = 0
     for trial, outcome in journal.trials(details=False):
         if outcome is not None:
             statuses[outcome.status] += 1
             baselines += trial.baseline
+            by_chance += BY_CHANCE in outcome.details
     proposed = Counter(journal.proposed())
     rows = [row for row in journal.candidates(sampled=False) if row.id in proposed]
     efforts = [details for _, details in journal.sittings()]
@@ -73,6 +77,7 @@ def summarise(journal: Journal) -> Summary:
         baselines=baselines,
         diverged=statuses["diverged"],
         failed=statuses["failed"],
+        by_chance=by_chance,
         known=len(known_trials(journal)),
         parent=journal.meta("from_run") or "",
         proposals=proposed.total(),
@@ -107,6 +112,11 @@ def as_lines(summary: Summary) -> list[str]:
             f"execution {effort['execution']} ({effort['reason']}): "
             f"{effort['compilations']} compilations for {effort['trials']} trials"
         )
+    if s.by_chance:
+        lines.append(
+            f"{s.by_chance} of the failed timed out or lost every worker: a run of the same seed "
+            f"may have outcomes there, and go another way from there on"
+        )
     if s.sittings > 1:
         lines.append(f"{s.sittings} sittings; worker figures are of the last")
     if s.ending:
@@ -122,6 +132,7 @@ def as_dict(summary: Summary) -> dict[str, Any]:
         "baselines": summary.baselines,
         "diverged": summary.diverged,
         "failed": summary.failed,
+        "by_chance": summary.by_chance,
         "known": summary.known,
         "from": summary.parent or None,
         "proposals": summary.proposals,

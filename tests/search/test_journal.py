@@ -168,11 +168,24 @@ def test_what_is_no_journal_is_refused_in_one_line(tmp_path):
 
 def test_another_schema_version_is_refused(tmp_path):
     filled(tmp_path).close()
-    with sqlite3.connect(tmp_path / FILE_NAME) as database:
-        database.execute("UPDATE meta SET value = '99' WHERE key = 'schema_version'")
+    _set_version(tmp_path, 99)
+    for opener in (Journal.read, Journal.open):
+        with pytest.raises(JournalError, match=r"version 99, .* writes 2: it cannot be read"):
+            opener(tmp_path)
+
+
+def test_an_older_journal_can_be_looked_at_and_not_gone_on_with(tmp_path):
+    filled(tmp_path).close()
+    _set_version(tmp_path, 1)
+    assert len(list(Journal.read(tmp_path).trials())) == 2
+    with pytest.raises(JournalError, match="it can be looked at, not gone on with"):
+        Journal.open(tmp_path)
+
+
+def _set_version(folder, version):
+    with sqlite3.connect(folder / FILE_NAME) as database:
+        database.execute("UPDATE meta SET value = ? WHERE key = 'schema_version'", (str(version),))
     database.close()
-    with pytest.raises(JournalError, match="has schema version 99, this actsearch reads 1"):
-        Journal.read(tmp_path)
 
 
 @pytest.mark.parametrize("status, reward", [("ok", None), ("diverged", 0.5), ("lost", None)])

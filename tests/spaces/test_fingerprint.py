@@ -38,6 +38,14 @@ UNEQUAL = [
     ("mix(x, sin(x))", "mix(sin(x), x)"),
     ("laplace(x, sin(x))", "rbf(x, sin(x))"),
     ("gate(x, scale(x))", "gate(scale(x), x)"),
+    # Those agree wherever their β is above 1, or above 0.
+    ("mix(x, relu(x))", "min(x, scale(x))"),
+    ("mix(x, min0(x))", "max(x, scale(x))"),
+    ("min(relu(x), scale(x))", "min(x, scale(x))"),
+    ("min(x, shift(x))", "x"),
+    ("min(const(x), tanh(x))", "tanh(x)"),
+    ("min(atan(x), const(x))", "min(abs(x), atan(x))"),
+    ("mul(const(x), relu(x))", "max(relu(x), scale(x))"),
 ]
 
 

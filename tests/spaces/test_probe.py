@@ -23,7 +23,7 @@ from spaces import (
 from spaces.catalogue import known_operators
 from spaces.function import compose
 from spaces.grid import grid
-from spaces.probe import spread
+from spaces.probe import elsewhere_of, spread
 
 
 def _vectors(candidate: Candidate, value: Any) -> dict[int, dict[str, float]]:
@@ -70,6 +70,11 @@ def test_fingerprint_vectors_are_apart_from_each_other_and_from_the_start():
     moves = [spread(order) for order in range(72)]
     assert len({round(move, 6) for move in moves}) == 72
     assert min(abs(move) for move in moves) > 0.2
+    between, below = elsewhere_of(72)
+    assert len({round(value, 6) for value in between}) == 72
+    assert len({round(value, 6) for value in below}) == 72
+    assert 0.1 < min(between) < max(between) < 0.9
+    assert -2.0 < min(below) < max(below) < -0.2
 
 
 @pytest.mark.parametrize("units", [1, 2, 4])
@@ -82,6 +87,11 @@ def test_values_are_those_of_numpy(units: int, prober: Prober, oracle: Any):
         assert probe.value.dtype == np.float64
         below = np.abs(expected) < 1e200
         assert _close(probe.value[below], expected[below], 1e-6), str(candidate)
+        for side, found in enumerate(probe.elsewhere):
+            vectors = _vectors(candidate, lambda order, _, side=side: elsewhere_of(72)[side][order])
+            there = oracle.candidate(candidate, x[::4], vectors)
+            small = np.abs(there) < 1e5
+            assert _close(found[small], there[small], 1e-6), str(candidate)
         start = oracle.candidate(candidate, np.float32(x), _vectors(candidate, lambda _, i: i))
         assert probe.start_value.dtype == np.float32
         finite += int(below.all())

@@ -1,0 +1,91 @@
+"""Workers that hang, die or break, in real Ray: the run goes on and says what happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from search.journal import Journal
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+PROGRAM = Path(__file__).with_name("faulty_workers.py")
+VALUES = {
+    "strategy": "exhaustive",
+    "exhaustive_shuffle": True,
+    "trials": 40,
+    "baselines": "relu",
+    "workers": "2",
+}
+
+
+def searched(folder: Path, fault: str, *, code: int = 0, **values) -> tuple[dict, str]:
+    """What a search with such workers printed, and its complaints."""
+    done = subprocess.run(
+        [sys.executable, PROGRAM, folder, fault, json.dumps(VALUES | values)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == code, done.stderr
+    return (json.loads(done.stdout) if code == 0 else {}), done.stderr
+
+
+def outcomes(folder: Path) -> dict[str, tuple[str, str]]:
+    """Status and reason of each expression; every trial must have exactly one outcome."""
+    found = list(Journal.read(folder).trials(details=False))
+    assert [trial.id for trial, _ in found] == list(range(1, len(found) + 1))
+    assert len(found) == 41
+    return {t.expression: (o.status, o.reason) for t, o in found if o is not None}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> dict:
+    return searched(tmp_path_factory.mktemp("runs") / "sound", "none")[0]["summary"]
+
+
+@pytest.mark.parametrize(
+    "fault, reason, by_chance",
+    [
+        ("hangs", "it took longer than 2s, the trial time-out", True),
+        ("dies", "its worker died 3 times, last: ", True),
+        ("raises", "LookupError: 'no ", False),
+        ("lacks memory", "MemoryError", False),
+    ],
+)
+def test_what_a_candidate_does_to_its_worker_is_its_own_outcome(
+    fault, reason, by_chance, tmp_path, undisturbed
+):
+    """And nobody else's: all others have theirs, and throughput returns."""
+    begin = time.monotonic()
+    summary = searched(tmp_path / "run", fault, trial_timeout="2s")[0]["summary"]
+    assert time.monotonic() - begin < 120
+    found = outcomes(tmp_path / "run")
+    met = {text: outcome for text, outcome in found.items() if "sin" in text}
+    assert len(met) >= 3
+    for status, why in met.values():
+        assert status == "failed"
+        assert why.startswith(reason)
+    assert {status for text, (status, _) in found.items() if text not in met} == {"ok"}
+    assert (summary["failed"], summary["by_chance"]) == (len(met), len(met) * by_chance)
+    assert undisturbed["failed"] == 0
+
+
+def test_a_death_that_does_not_repeat_leaves_no_trace(tmp_path, undisturbed):
+    summary = searched(tmp_path / "run", "dies once")[0]["summary"]
+    assert len(list(tmp_path.glob("*.met"))) >= 3
+    assert (summary["failed"], summary["by_chance"]) == (0, 0)
+    assert summary["history_sha256"] == undisturbed["history_sha256"]
+
+
+def test_workers_that_never_get_to_work_end_the_run_in_one_line(tmp_path):
+    _, complaint = searched(tmp_path / "run", "cannot begin", code=1)
+    assert complaint.splitlines()[-1].startswith("actsearch: workers keep dying: ")
+    assert "Traceback" not in complaint
