@@ -9,21 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .address import check_that_it_answers
 from .config import PlacementConfig
 from .errors import RequestError, RunFailedError
 
 _PREFIX = "actsearch-ray-"
 _MEBIBYTE = 1024 * 1024
-
-CONNECT_TIMEOUT_S = 10.0
-"""How long an address may take to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +57,7 @@ def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     folder = None
     if placement.address:
-        _check_that_it_answers(placement.address)
+        check_that_it_answers(placement.address)
         try:
             ray.init(address=placement.address, **quiet)
         except (ConnectionError, ValueError, TimeoutError) as error:
@@ -73,6 +70,7 @@ def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
         cores = len(os.sched_getaffinity(0))
         wanted = cores if placement.workers == "auto" else int(placement.workers)
         folder = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.getpid()}"
+        shutil.rmtree(folder, ignore_errors=True)  # of an attempt of ours that came to nothing
         folder.mkdir(mode=0o700)
         try:
             ray.init(
@@ -96,24 +94,6 @@ def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _check_that_it_answers(address: str) -> None:
-    """Tries HOST:PORT for some seconds, where Ray itself would try for minutes."""
-    import ray
-
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal() or "/" in address:
-        return
-    if host in ("127.0.0.1", "localhost"):
-        host = ray.util.get_node_ip_address()  # Ray puts the machine's own address in its place
-    try:
-        socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise RequestError(
-            f"`address`: no Ray cluster answers at {address!r} ({host} port {port}: {reason})"
-        ) from None
 
 
 def workers_that_fit(placement: PlacementConfig, resources: Mapping[str, float]) -> int:

@@ -15,6 +15,7 @@ from spaces import OperatorSource, read_source
 from .config import PlacementConfig, Science
 from .errors import RequestError
 from .flags import FROM, build, differences, flags, read_config, to_json
+from .inspection.reading import reading
 
 if TYPE_CHECKING:
     from .growing import Beginning
@@ -99,17 +100,17 @@ def resume(folder: Path, placement: PlacementConfig | None, operators: str | Non
             f"--operators {science.space.operators}"
         )
     source = read_source(operators or science.space.operators)
-    try:
-        journal = Journal.open(folder)
-    except JournalError as error:
-        raise RequestError(str(error)) from None
-    there = journal.meta("operators_sha256") or ""
+    with reading(folder) as journal:
+        there = journal.meta("operators_sha256") or ""
     if there != source.sha256:
-        journal.close()
         raise RequestError(
             f"`operators`: {source.spec} is not what {folder} was made with "
             f"(SHA-256 {source.sha256[:12]}…, there {there[:12]}…)"
         )
+    try:
+        journal = Journal.open(folder)
+    except JournalError as error:
+        raise RequestError(str(error)) from None
     return Run(folder, science, placement or before, source, journal, resumed=True)
 
 
@@ -119,9 +120,20 @@ def read_run_config(folder: Path) -> tuple[Science, PlacementConfig]:
     Raises:
         RequestError: The folder is no run.
     """
-    if not (folder / CONFIG_NAME).is_file():
-        raise RequestError(f"{folder} holds no {CONFIG_NAME}: it is no run")
+    check_run(folder)
     return build(read_config(folder / CONFIG_NAME))
+
+
+def check_run(folder: Path, what: str = "") -> None:
+    """Whether a folder is a run's.
+
+    Raises:
+        RequestError: It is none; the message begins with `what`.
+    """
+    if not folder.exists():
+        raise RequestError(f"{what}{folder} does not exist")
+    if not (folder / CONFIG_NAME).is_file():
+        raise RequestError(f"{what}{folder} holds no {CONFIG_NAME}: it is no run")
 
 
 def inherited(parent: Path, run_dir: Path | None, *, operators_named: bool) -> dict[str, Any]:
@@ -138,8 +150,7 @@ def inherited(parent: Path, run_dir: Path | None, *, operators_named: bool) -> d
     """
     exists = run_dir is not None and (run_dir / CONFIG_NAME).is_file()
     folder = run_dir if exists and run_dir is not None else parent
-    if not (folder / CONFIG_NAME).is_file():
-        raise RequestError(f"`from`: {folder} holds no {CONFIG_NAME}: it is no run")
+    check_run(folder, "`from`: ")
     values = read_config(folder / CONFIG_NAME)
     own = values.get("operators", "paper")
     if own != "paper" and not operators_named:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -99,7 +100,7 @@ class Journal:
         lock = _lock(folder)
         try:
             journal = cls(folder, connect(path), lock)
-            journal._check({SCHEMA_VERSION})
+            journal._check(journal.version, {SCHEMA_VERSION})
         except BaseException:
             os.close(lock)
             raise
@@ -121,10 +122,11 @@ class Journal:
         for mode in reversed(modes) if quiescent else modes:
             try:
                 journal = cls(folder, connect(path, mode=mode), None)
-                journal._check(READABLE)
+                version = journal.version
             except JournalError as error:
                 problem = error
                 continue
+            journal._check(version, READABLE)
             return journal
         assert problem is not None
         raise problem
@@ -134,13 +136,13 @@ class Journal:
         """The version of its tables."""
         return self.meta("schema_version")
 
-    def _check(self, versions: set[int]) -> None:
-        if self.version not in map(str, versions):
+    def _check(self, version: str | None, wanted: set[int]) -> None:
+        if version not in {str(number) for number in wanted}:
             path = self.folder / FILE_NAME
-            old = self.version in map(str, READABLE)
+            old = version in {str(number) for number in READABLE}
             may = "it can be looked at, not gone on with" if old else "it cannot be read"
             raise JournalError(
-                f"{path} has schema version {self.version}, this actsearch writes "
+                f"{path} has schema version {version}, this actsearch writes "
                 f"{SCHEMA_VERSION}: {may}"
             )
 
@@ -374,6 +376,20 @@ class Journal:
         """Seconds and details of each time a driver worked on the run."""
         query = "SELECT seconds, details FROM sittings ORDER BY id"
         return [(float(s), json.loads(details)) for s, details in self._db.execute(query)]
+
+    def worked(self) -> float:
+        """Seconds that drivers have worked on the run.
+
+        A sitting that goes on or was killed counts up to its last outcome.
+        """
+        sittings = self.sitting_times()
+        total = 0.0
+        for place, (started, seconds) in enumerate(sittings):
+            following = [time for time, _ in sittings[place + 1 :]] or [math.inf]
+            query = "SELECT max(finished) FROM outcomes WHERE finished >= ? AND finished < ?"
+            (last,) = self._db.execute(query, (started, following[0])).fetchone()
+            total += seconds or max(0.0, (last or started) - started)
+        return total
 
     def sitting_times(self) -> list[tuple[float, float]]:
         """When each sitting began, Unix time, and its seconds; 0 of one that goes on or was killed."""

@@ -74,9 +74,9 @@ def _annotation(flag: Flag, group: Group) -> Any:
 
 
 def _help(flag: Flag) -> str:
-    if flag.default in (None, "") or flag.name == "baselines":
-        return flag.help
-    return f"{flag.help} [{flag.default}]"
+    """What it means, with its value where neither a preset nor anything else says another."""
+    value = PRESETS[DEFAULT].get(flag.name, flag.default)
+    return flag.help if value in (None, "") else f"{flag.help} [{value}]"
 
 
 def given(options: dict[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ..inspection.lookup import Lookup
 from ..inspection.plots import check_plot, draw_candidate
 from ..inspection.reading import reading
 from ..inspection.sparkline import sparkline
-from ..inspection.tables import stdout
+from ..inspection.tables import loss, stdout
 from ..run import read_run_config
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -104,8 +104,8 @@ def _standing(details: Mapping[str, Any], of: int) -> str:
     if details["reward"] is None:
         return f"{place}: {details['status']}: {details['reason']}"
     spread = "" if details["spread"] is None else f" ± {100 * details['spread']:.2f}"
-    loss = "" if details["loss"] is None else f", loss {details['loss']:.4f}"
-    return f"{place}: accuracy {100 * details['reward']:.2f} %{spread}{loss}"
+    lost = "" if details["loss"] is None else f", loss {loss(details['loss'])}"
+    return f"{place}: accuracy {100 * details['reward']:.2f} %{spread}{lost}"
 
 
 def _plain(*columns: str) -> Table:
@@ -126,7 +126,7 @@ def _trials(trials: list[dict[str, Any]]) -> Table:
             str(trial["replicate"]),
             trial["status"],
             "–" if trial["reward"] is None else f"{100 * trial['reward']:.2f} %",
-            "–" if trial["loss"] is None else f"{trial['loss']:.4f}",
+            loss(trial["loss"]),
             "–" if trial["seconds"] is None else f"{trial['seconds']:.1f}",
             Text(trial["reason"] or _origin(trial["taken_from"])),
         )

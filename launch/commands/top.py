@@ -61,9 +61,9 @@ def top(
     failed
         Only candidates without a reward, and why: diverged, failed, refused before training.
     json
-        Print one JSON document.
+        Print one JSON document; rungs count from 0 in it.
     csv
-        Print comma-separated values.
+        Print comma-separated values, likewise.
     """
     if limit is not None and limit < 1:
         raise RequestError(f"`limit` must be ≥ 1, got {limit}")
@@ -91,9 +91,9 @@ def top(
         return DONE
     out = stdout()
     rungs = len(science.search.ladder(1))
-    heading = title(run, len(everything))
+    heading = title(run, [candidate for _, candidate in everything])
     if name is not None or contains or failed:
-        heading += f", {found} of those that were met fit" if failed else f", {found} of them fit"
+        heading += f"; {found:,} {'without a result, or refused' if failed else 'of them'} fit"
     out.print(heading, highlight=False, soft_wrap=True)
     if ranked:
         out.print(as_table(ranked, rungs=rungs, ranks=ranks, reasons=failed))

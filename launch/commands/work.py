@@ -48,7 +48,7 @@ def work(run: Any, data: Any, *, json: bool, worker: type = Worker) -> int:
         out = stdout()
         shown = ranked[: run.science.search.listed or 20]
         rungs = len(run.science.search.ladder(1))
-        out.print(title(run.folder, len(ranked)), highlight=False, soft_wrap=True)
+        out.print(title(run.folder, ranked), highlight=False, soft_wrap=True)
         out.print(as_table(shown, rungs=rungs))
         for line in as_lines(summary):
             out.print(line, highlight=False, soft_wrap=True)

@@ -111,15 +111,14 @@ def as_table(
     table.add_column("s", justify="right")
     places = range(1, len(ranked) + 1) if ranks is None else ranks
     for rank, candidate in zip(places, ranked, strict=True):
-        known = candidate.reward is not None and candidate.loss is not None
-        loss = f"{candidate.loss:.4f}" if known else "–"
+        lost = loss(None if candidate.reward is None else candidate.loss)
         name = candidate.row.name or ""
         cells = [
             "–" if rank is None else str(rank),
             Text(candidate.row.formula),
             Text(f"{name} ▪".strip() if candidate.baseline else name),
             Text(accuracy(candidate)),
-            Text(candidate.reason if reasons else loss),
+            Text(candidate.reason if reasons else lost),
             *([str(candidate.rung + 1)] if rungs > 1 else []),
             str(len(candidate.trials)),
             f"{candidate.seconds:.1f}",
@@ -140,9 +139,18 @@ def accuracy(candidate: RankedCandidate) -> str:
     return text if spread is None else f"{text} ± {100 * spread:.2f}"
 
 
-def title(folder: Path, count: int) -> str:
-    """The line above a table."""
-    return f"[bold]{escape(str(folder))}[/]: {count} functions trained"
+def loss(value: float | None) -> str:
+    """A loss; some that learnt nothing are astronomical."""
+    if value is None:
+        return "–"
+    return f"{value:.4f}" if value < 1000 else f"{value:.1e}".replace("e+", "e")
+
+
+def title(folder: Path, ranked: Sequence[RankedCandidate]) -> str:
+    """The line above a table of some of all `ranked` candidates."""
+    lost = sum(candidate.reward is None for candidate in ranked)
+    without = f", {lost:,} of them without a result" if lost else ""
+    return f"[bold]{escape(str(folder))}[/]: {len(ranked):,} functions trained{without}"
 
 
 def stdout() -> Console:

@@ -160,8 +160,7 @@ def _machine(
 ) -> list[tuple[str, str]]:
     effort = summary.effort
     created = datetime.datetime.fromtimestamp(float(journal.meta("created") or 0))
-    seconds = sum(s for s, _ in journal.sittings())
-    rows = [("begun", created.strftime("%Y-%m-%d %H:%M")), ("worked", duration(seconds))]
+    rows = [("begun", created.strftime("%Y-%m-%d %H:%M")), ("worked", duration(journal.worked()))]
     if effort:
         devices = ", ".join(effort.get("devices") or ["unknown device"])
         rows.append(("workers", f"{effort.get('workers', placement.workers)} on {devices}"))

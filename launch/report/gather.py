@@ -62,7 +62,7 @@ def gather(run: Path, against: Sequence[Path] = ()) -> dict[str, Any]:
             "finished": journal.meta("finished") is not None,
             "ending": summary.ending,
             "history": summary.history,
-            "worked": duration(sum(seconds for seconds, _ in journal.sittings())),
+            "worked": duration(journal.worked()),
             "facts": facts(journal, science, placement, summary, strategy["decisions"]),
             "brief": in_brief(science, placement, summary, strategy["decisions"]),
             "error": None if error is None else round(error, 5),

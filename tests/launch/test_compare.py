@@ -200,7 +200,7 @@ def test_real_runs_with_rungs_and_replicates(tmp_path, make_run, capsys):
         ([], "`runs` must be two folders at least, got 0"),
         (["a"], "`runs` must be two folders at least, got 1"),
         (["a", "./a"], "is named twice"),
-        (["a", "nowhere"], "nowhere holds no config.json: it is no run"),
+        (["a", "nowhere"], "nowhere does not exist"),
         (["a", "b", "--plot", "x.jpg"], "`plot` must end in .png or .svg, got 'x.jpg'"),
     ],
 )

@@ -138,7 +138,7 @@ def test_into_a_file(tmp_path, capsys):
         (["swish", "--to", "pytorch"], "got 'pytorch': did you mean `torch`?"),
         (["swish"], "--to"),
         (["3", "--to", "jax"], "the rank 3 needs `--from-run RUN`"),
-        (["3", "--to", "jax", "--from-run", "nowhere"], "nowhere holds no config.json"),
+        (["3", "--to", "jax", "--from-run", "nowhere"], "nowhere does not exist"),
         (["swish", "--to", "jax", "--name", "jnp"], "`name` must be a Python name"),
         (["swish", "--to", "jax", "--output", "no/such/folder.py"], "got no/such/folder.py"),
         (["swish", "--to", "jax", "--output", "."], "`output` must be a file"),

@@ -90,7 +90,7 @@ def test_other_trainings_are_refused_by_name_and_nothing_is_made(
 
 def test_no_run_and_an_untrained_run_are_refused(tmp_path, capsys):
     assert run(["search", "--from", str(tmp_path / "no")]) == 2
-    assert "no holds no config.json: it is no run" in capsys.readouterr().err
+    assert "no does not exist" in capsys.readouterr().err
     science, placement = build(VALUES)
     start_or_resume(tmp_path / "new", science, placement).journal.close()
     arguments = ["search", "--run-dir", str(tmp_path / "x"), "--from", str(tmp_path / "new")]

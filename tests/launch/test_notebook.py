@@ -145,7 +145,7 @@ def test_an_interrupt_stops_cleanly_and_a_dead_caller_stops_the_driver(here):
         (lambda: launch.search("run", config="nowhere.json"), "cannot read nowhere.json"),
         (lambda: launch.search("run", science=Science(), steps=3), "take the place of"),
         (lambda: launch.search("run", dataset="digts"), "did you mean `digits`"),  # by the driver
-        (lambda: launch.resume("run"), "run holds no config.json: it is no run"),
+        (lambda: launch.resume("run"), "run does not exist"),
         (lambda: launch.resume("run", steps=3), "there is no option `steps`"),
     ],
     ids=range(8),

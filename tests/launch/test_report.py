@@ -428,8 +428,8 @@ def test_a_run_in_which_nothing_was_trained_has_a_page(tmp_path):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["nowhere"], "nowhere holds no config.json: it is no run"),
-        (["{made}", "--against", "nowhere"], "nowhere holds no config.json: it is no run"),
+        (["nowhere"], "nowhere does not exist"),
+        (["{made}", "--against", "nowhere"], "nowhere does not exist"),
         (["{made}", "--output", "{made}/journal.sqlite"], "`output` must be a file that ends in .html"),
         (["{made}", "--output", "{made}/no/such/place.html"], "name another file with --output"),
     ],

@@ -163,7 +163,7 @@ def test_expected_trials_are_right_from_the_start(tmp_path, make_run, rungs, rep
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["nowhere"], "nowhere holds no config.json: it is no run"),
+        (["nowhere"], "nowhere does not exist"),
         ([".", "--interval", "0"], "`interval` must be > 0 seconds, got 0"),
         ([".", "--limit", "0"], "`limit` must be ≥ 1, got 0"),
     ],

@@ -18,7 +18,6 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -290,7 +289,7 @@ ROWS: list[tuple[str, str]] = [
     ("search --run-dir file.txt/new", "`run_dir`: cannot write file.txt/new: Not a directory"),
     ("search --run-dir finished --steps 7", "finished holds a run that asked for something else: "),
     ("search --run-dir torn", "torn/config.json is no JSON"),
-    ("search --from nowhere --run-dir new", "`from`: nowhere holds no config.json: it is no run"),
+    ("search --from nowhere --run-dir new", "`from`: nowhere does not exist"),
     ("search --from file.txt --run-dir new", "`from`: file.txt holds no config.json: it is no run"),
     ("search --from finished --run-dir new --steps 7", "`from`: what finished knows is of other "
      "trainings: `steps` is 100 there, 7 here"),
@@ -299,7 +298,7 @@ ROWS: list[tuple[str, str]] = [
     ("search --from journalless --run-dir new", "journalless holds no journal.sqlite: it is no run"),
     # resume
     ("resume", "requires an argument. See actsearch resume --help"),
-    ("resume nowhere", "nowhere holds no config.json: it is no run"),
+    ("resume nowhere", "nowhere does not exist"),
     ("resume file.txt", "file.txt holds no config.json: it is no run"),
     ("resume stuff", "stuff holds no config.json: it is no run"),
     ("resume journalless", "journalless holds no journal.sqlite: it is no run"),
@@ -315,7 +314,7 @@ ROWS: list[tuple[str, str]] = [
      "made with (SHA-256"),
     # top
     ("top", "requires an argument. See actsearch top --help"),
-    ("top nowhere", "nowhere holds no config.json: it is no run"),
+    ("top nowhere", "nowhere does not exist"),
     (f"top {LONG}", "File name too long"),
     ("top file.txt", "file.txt holds no config.json: it is no run"),
     ("top stuff", "stuff holds no config.json: it is no run"),
@@ -341,7 +340,7 @@ ROWS: list[tuple[str, str]] = [
     ("top finished other", "unexpected 'other'. See actsearch top --help"),
     # show
     ("show finished", "requires an argument. See actsearch show --help"),
-    ("show nowhere 1", "nowhere holds no config.json: it is no run"),
+    ("show nowhere 1", "nowhere does not exist"),
     ("show garbled 1", "garbled/journal.sqlite: file is not a database: it is damaged or no journal"),
     ("show finished 0", "`candidate` must be a rank from 1 to"),
     ("show finished -1", "an expression or a name, got -1"),
@@ -358,7 +357,7 @@ ROWS: list[tuple[str, str]] = [
     ("show finished swish --plot nowhere/a.png", "`plot`: there is no folder nowhere"),
     ("show finished swish --plot pictures.png", "`plot`: cannot write pictures.png: Is a directory"),
     # watch
-    ("watch nowhere --once", "nowhere holds no config.json: it is no run"),
+    ("watch nowhere --once", "nowhere does not exist"),
     ("watch finished --interval 0", "`interval` must be > 0 seconds, got 0"),
     ("watch finished --interval nan", "`interval` must be > 0 seconds, got nan"),
     ("watch finished --limit 0", "`limit` must be ≥ 1, got 0"),
@@ -366,13 +365,13 @@ ROWS: list[tuple[str, str]] = [
     ("watch journalless --once", "journalless holds no journal.sqlite: it is no run"),
     ("watch garbled", "garbled/journal.sqlite: file is not a database: it is damaged or no journal"),
     # report
-    ("report nowhere", "nowhere holds no config.json: it is no run"),
+    ("report nowhere", "nowhere does not exist"),
     ("report finished --output page.pdf", "`output` must be a file that ends in .html, got page.pdf"),
     ("report finished --output nowhere/a.html", "`output` must be a file in a folder that is there, "
      "got nowhere/a.html"),
     ("report finished --output page.html", "`output` must be a file in a folder that is there, got "
      "page.html"),
-    ("report finished --against nowhere", "nowhere holds no config.json: it is no run"),
+    ("report finished --against nowhere", "nowhere does not exist"),
     ("report garbled", "garbled/journal.sqlite: file is not a database: it is damaged or no journal"),
     ("report finished --agianst other", "Unknown option: --agianst. Did you mean --against?"),
     # compare
@@ -380,7 +379,7 @@ ROWS: list[tuple[str, str]] = [
     ("compare finished", "`runs` must be two folders at least, got 1"),
     ("compare finished finished", "`runs`: finished is named twice"),
     ("compare finished ./other/../finished", "is named twice"),
-    ("compare finished nowhere", "nowhere holds no config.json: it is no run"),
+    ("compare finished nowhere", "nowhere does not exist"),
     ("compare finished other", "these runs cannot be compared: `steps` is"),
     ("compare finished garbled", "garbled/journal.sqlite: file is not a database: it is damaged or no journal"),
     ("compare finished other --plot a.jpg", "`plot` must end in .png or .svg, got 'a.jpg'"),
@@ -397,7 +396,7 @@ ROWS: list[tuple[str, str]] = [
     ("export 'sigmiod(x)' --to jax", "expression, column 1: unknown operator `sigmiod`: did you mean "
      "`sigmoid`?"),
     ("export 'zzzzzz(x)' --to jax", "unknown operator `zzzzzz`; operators of 'paper': abs"),
-    ("export 'sigmoid' --from-run nowhere --to jax", "nowhere holds no config.json: it is no run"),
+    ("export 'sigmoid' --from-run nowhere --to jax", "nowhere does not exist"),
     ("export 'mul(x)' --to jax", "`mul` takes 2 inputs, got 1"),
     ("export 'sigmoid(x, x)' --to jax", "`sigmoid` takes one input, got 2"),
     ("export 'mul(x, tanh)' --to jax", "expression, column 8: `tanh` needs one input in parentheses"),
@@ -472,25 +471,6 @@ AS_PROCESSES = (
     "export 'sigmiod(x)' --to jax",
     "resume own --operators ops.py:GOD",
 )
-
-PENDING = {
-    "resume own --operators paper": "the journal is opened for writing before operators are compared",
-    "resume own --operators changed.py:GOOD": "likewise",
-    "top schema": "a journal of another version is opened a second time, not as immutable",
-}
-"""Rows that are not as they should be, and why."""
-
-
-def _rows() -> list[Any]:
-    return [
-        pytest.param(
-            *row,
-            marks=[pytest.mark.xfail(strict=True, reason=PENDING[row[0]])]
-            if row[0] in PENDING
-            else [],
-        )
-        for row in ROWS
-    ]
 
 
 def _snapshot(folder: Path) -> dict[str, tuple[int, int, str]]:
@@ -574,7 +554,7 @@ def test_the_table_is_complete():
     assert {name for name in app if not name.startswith("-")} <= first
 
 
-@pytest.mark.parametrize("line, expected", _rows(), ids=lambda text: text[:70])
+@pytest.mark.parametrize("line, expected", ROWS, ids=lambda text: text[:70])
 def test_a_wrong_request_is_one_line_and_touches_nothing(
     line, expected, place, monkeypatch, capsys
 ):

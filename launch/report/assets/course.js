@@ -127,12 +127,11 @@ const SERIES = {
   baseline: ["moving average of rewards", "accuracy"],
   best_reward: ["best reward alive", "accuracy"],
   population: ["population", "members"],
-  visited: ["share of the space visited", "share"],
 };
 
 function strategy() {
   const told = data.strategy;
-  const names = Object.keys(told.series);
+  const names = Object.keys(told.series).filter((name) => name !== "visited"); // a straight line
   if (!names.length) {
     byId("strategy").hidden = true;
     return;

@@ -102,7 +102,11 @@ function facts(entries) {
 function ranking() {
   const rows = F.kind.flatMap((kind, row) => (kind === 0 ? [row] : []));
   const several = data.rungs.length > 1;
-  const figure = (name, digits) => (row) => (F[name][row] === null ? "–" : F[name][row].toFixed(digits));
+  const figure = (name, digits) => (row) => {
+    const value = F[name][row];
+    if (value === null) return "–";
+    return name === "loss" && value >= 1000 ? value.toExponential(1).replace("e+", "e") : value.toFixed(digits);
+  };
   table({
     mount: byId("ranking"),
     label: "Functions, best first",
