@@ -13,6 +13,7 @@ Letters: N images, B batch, E evaluation batch, K steps of a chunk, H W C image.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -80,9 +81,12 @@ class History:
 
     losses: list[float] = field(default_factory=list)
     accuracies: list[float] = field(default_factory=list)
+    first: float = 0.0
+    """When the first of them came back, as `time.perf_counter` has it."""
 
     def add(self, metrics: np.ndarray) -> None:
         """Appends float32 [2], unless the training has diverged already."""
+        self.first = self.first or time.perf_counter()
         if not self.diverged:
             self.losses.append(float(metrics[0]))
             self.accuracies.append(float(metrics[1]))

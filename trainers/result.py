@@ -59,6 +59,9 @@ class Seconds:
     """Initial weights, the program, and their way to the device."""
     train: float = 0.0
     """Training steps, batches included."""
+    first: float = 0.0
+    """The part of `train` until the first losses came back: one step, or as many as the driver does
+    at once. Memory is touched for the first time in it."""
     evaluate: float = 0.0
     """Evaluation on the validation split."""
 

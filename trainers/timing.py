@@ -38,8 +38,9 @@ class Timing:
 
     first_s: float
     """From the request to the end of the first step, traced, everything else being compiled."""
-    start_s: float
-    """What a trial takes beside its steps: initial values, weights, their way to the device."""
+    start_s: dict[str, float]
+    """What a trial takes beside its steps: initial values, weights, their way to the device, and
+    what its first step takes longer than others."""
     step_s: dict[str, float]
     """A training step, batch included."""
     evaluate_s: dict[str, float]
@@ -110,10 +111,11 @@ def time_candidates(
     if first is None:
         raise BenchError("no valid candidate was found to be timed")
     compiled = _run(trainer, first, seed, steps=1, execution="traced")
-    again = _run(trainer, first, seed, steps=1, execution="traced")
     unit = steps_at_a_time(trainer)
-    fit = int(seconds / (4 * count) / again.seconds.train) * unit
-    steps = max(min(max(fit, _FEWEST_STEPS), trainer.config.steps) // unit, 1) * unit
+    again = _run(trainer, first, seed, steps=_FEWEST_STEPS * unit, execution="traced")
+    fit = int(seconds / (4 * count) / again.seconds.train * again.steps)
+    most = max(trainer.config.steps, _FEWEST_STEPS * unit)
+    steps = max(min(fit, most) // unit, _FEWEST_STEPS) * unit
     timings, last, longest = [], first, 0.0
     for candidate in itertools.islice(itertools.chain([first], candidates), 3 * count):
         begin = time.perf_counter()
@@ -140,15 +142,18 @@ def steps_at_a_time(trainer: Trainer) -> int:
 
 def _time(trainer: Trainer, candidate: Candidate, seed: int, steps: int) -> Timing | None:
     """Times a candidate in both forms; None if it diverged."""
+    unit = steps_at_a_time(trainer)
     single = _run(trainer, candidate, seed, steps=1, execution="traced")
     results = {form: _run(trainer, candidate, seed, steps=steps, execution=form) for form in FORMS}
     if any(result.status == "diverged" for result in (single, *results.values())):
         return None
     first = single.seconds
+    parts = {form: result.seconds for form, result in results.items()}
+    step_s = {form: (s.train - s.first) / (steps - unit) for form, s in parts.items()}
     return Timing(
         first_s=first.compile + first.start + first.train,
-        start_s=statistics.median(r.seconds.start for r in (single, *results.values())),
-        step_s={form: result.seconds.train / steps for form, result in results.items()},
+        start_s={f: s.start + max(0.0, s.first - unit * step_s[f]) for f, s in parts.items()},
+        step_s=step_s,
         evaluate_s={form: r.seconds.evaluate for form, r in results.items()},
         compile_s=results["specialised"].seconds.compile,
     )
@@ -180,12 +185,12 @@ def summary(
         evaluations: How many times the validation split that was timed is a whole one.
         execution: The form in front; None takes the one that does more candidates an hour.
     """
-    start = statistics.median(each.start_s for each in timings)
     forms = {}
     for form in FORMS:
         step = statistics.median(each.step_s[form] for each in timings)
         evaluate = evaluations * statistics.median(each.evaluate_s[form] for each in timings)
         compiled = statistics.median(each.compile_s for each in timings)
+        start = statistics.median(each.start_s[form] for each in timings)
         each_time = compiled if form == "specialised" else 0.0
         trial = each_time + start + config.steps * step + evaluate
         forms[form] = {

@@ -55,7 +55,10 @@ class _Clock:
         try:
             yield
         finally:
-            self._seconds[part] += time.perf_counter() - start
+            self.add(part, time.perf_counter() - start)
+
+    def add(self, part: str, seconds: float) -> None:
+        self._seconds[part] += seconds
 
     def read(self) -> Seconds:
         return Seconds(**self._seconds)
@@ -176,9 +179,11 @@ class Trainer:
             state = self._driver.put(compiled.functions.begin(beta, seed=seed))
             jax.block_until_ready((program, state))
         with clock("train"):
+            begin = time.perf_counter()
             state = self._driver.train(
                 compiled, state, program, seed=seed, total=total, history=history
             )
+        clock.add("first", history.first - begin)
         if history.diverged:
             raise _DivergedError(f"loss became {history.losses[-1]} at step {len(history.losses)}")
         with clock("evaluate"):

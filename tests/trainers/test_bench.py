@@ -223,7 +223,7 @@ def test_medians_and_what_follows_from_them():
     timings = [
         Timing(
             first_s=0.1 * n,
-            start_s=0.5,
+            start_s={"traced": 0.5, "specialised": 0.5},
             step_s={"traced": 0.02 * n, "specialised": 0.01},
             evaluate_s={"traced": 1.0, "specialised": 0.25},
             compile_s=2.0 + n,

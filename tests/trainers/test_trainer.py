@@ -118,6 +118,7 @@ def test_a_result_says_what_happened(trainer: Trainer):
     assert result.loss is not None
     assert result.loss > 0
     assert result.seconds.start > 0
+    assert 0 < result.seconds.first < result.seconds.train
     assert result.seconds.train > 0
     assert result.seconds.evaluate > 0
     assert losses(result)[0] != losses(result)[1]
@@ -136,7 +137,7 @@ def test_a_result_says_what_happened(trainer: Trainer):
         "loss": result.curve[5].loss,
         "accuracy": result.curve[5].accuracy,
     }
-    assert set(document["seconds"]) == {"compile", "start", "train", "evaluate"}
+    assert set(document["seconds"]) == {"compile", "start", "train", "first", "evaluate"}
     assert set(document["beta"][0]) >= {"layer", "operator", "param", "mean", "std", "min", "max"}
 
 
