@@ -33,7 +33,9 @@ function course() {
     const traces = [];
     const marks = [];
     const notes = [];
-    for (const rung of rungs) {
+    const whole = Math.max(...rungs.map((rung) => rung.end));
+    let level = 0; // labels of rungs too narrow for them stand above each other
+    for (const [place, rung] of rungs.entries()) {
       const shown = rung.points.filter((point) => point[1] >= low);
       if (rung.baselines.length) {
         const [top, bottom] = rung.baselines;
@@ -45,7 +47,13 @@ function course() {
         marks.push({ type: "line", x0: rung.start - 0.5, x1: rung.start - 0.5, yref: "paper", y0: 0, y1: 1, line: { color: c.line, width: 1 } });
       }
       if (rungs.length > 1) {
-        notes.push({ x: rung.start, y: 0, yref: "paper", xanchor: "left", yanchor: "bottom", showarrow: false, text: `${count(rung.steps)} steps`, font: { size: 11, color: c.muted } });
+        const room = narrow.matches ? 0.25 : 0.12;
+        level = place && rung.start - rungs[place - 1].start < room * whole ? level + 1 : 0;
+        notes.push({
+          x: rung.start, y: 0, yref: "paper", yshift: 3 + 14 * level, yanchor: "bottom", showarrow: false,
+          xanchor: rung.start > (1 - room) * whole ? "right" : "left",
+          text: `${count(rung.steps)} steps`, font: { size: 11, color: c.muted },
+        });
       }
       traces.push({
         x: shown.map((point) => point[0]), y: shown.map((point) => point[1]), mode: "markers",

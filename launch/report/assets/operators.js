@@ -13,7 +13,7 @@ function operators() {
   const [low, high] = [Math.min(...ends), Math.max(...ends)];
   const room = 0.05 * (high - low || 0.1);
   byId("operators-note").textContent =
-    `Mean validation accuracy${data.rungs.length > 1 ? " on the first rung" : ""} of the functions proposed with an operator in them; the line covers the middle half of them. Right: how many functions. Fewer than ${FEW} is a hollow dot.`;
+    `Mean validation accuracy${data.rungs.length > 1 ? " on the first rung" : ""} of the functions proposed with an operator in them; those that diverged are left out. The line covers the middle half of them. Right: how many functions. Fewer than ${FEW} is a hollow dot.`;
 
   const plot = (id, kind) => {
     const shown = all.filter((entry) => entry[1] === kind && entry[2] + entry[6]).reverse();

@@ -118,7 +118,7 @@ function ranking() {
       { label: "#", number: true, value: (row) => row, cell: (row) => count(F.rank[row]), class: "quiet rank" },
       { label: "f(x)", value: (row) => F.formula[row], cell: formula, class: "wide" },
       {
-        label: "name", value: (row) => F.name[row] || (F.baseline[row] ? "baseline" : ""),
+        label: "name", class: "name", value: (row) => F.name[row] || (F.baseline[row] ? "baseline" : ""),
         cell: (row) => F.baseline[row]
           ? el("span", {}, F.name[row], " ", el("span", { class: "baseline-mark" }, "▪", el("span", { class: "word" }, " baseline")))
           : F.name[row],
