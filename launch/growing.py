@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.journal import Journal
-from search.schema import SCHEMA_VERSION
 from spaces import Decision, OperatorSet, OperatorSource, SearchSpace
 from spaces.operator_source import BUILT_IN
 
@@ -107,10 +106,6 @@ def _check_training(parent: Path, here: Science, there: Science) -> None:
 
 
 def _check_journal(parent: Path, journal: Journal, here: Science, data_sha256: str) -> None:
-    if journal.version != str(SCHEMA_VERSION):
-        raise RequestError(
-            f"`from`: {parent} was made by an older actsearch, which compared functions otherwise"
-        )
     known = journal.meta("data_sha256")
     if known is None:
         raise RequestError(f"`from`: {parent} has trained nothing yet")

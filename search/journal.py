@@ -25,9 +25,10 @@ import numpy as np
 from .database import SAFE, Connection, Cursor, connect, identity
 from .database import JournalError as JournalError
 from .outcome import BY_CHANCE, Outcome, Trial
-from .schema import READABLE, SCHEMA, SCHEMA_VERSION
+from .schema import SCHEMA, SCHEMA_VERSION
 from .schema import CandidateRow as CandidateRow
 from .schema import ProposalRow as ProposalRow
+from .seal import check_seal, seal, sealed, unsealed
 
 FILE_NAME = "journal.sqlite"
 LOCK_NAME = "lock"
@@ -100,7 +101,8 @@ class Journal:
         lock = _lock(folder)
         try:
             journal = cls(folder, connect(path), lock)
-            journal._check(journal.version, {SCHEMA_VERSION})
+            journal._check(journal.meta("schema_version"))
+            journal._check_whole()
         except BaseException:
             os.close(lock)
             raise
@@ -122,29 +124,42 @@ class Journal:
         for mode in reversed(modes) if quiescent else modes:
             try:
                 journal = cls(folder, connect(path, mode=mode), None)
-                version = journal.version
+                version = journal.meta("schema_version")
             except JournalError as error:
                 problem = error
                 continue
-            journal._check(version, READABLE)
+            journal._check(version)
             return journal
         assert problem is not None
         raise problem
 
-    @property
-    def version(self) -> str | None:
-        """The version of its tables."""
-        return self.meta("schema_version")
-
-    def _check(self, version: str | None, wanted: set[int]) -> None:
-        if version not in {str(number) for number in wanted}:
-            path = self.folder / FILE_NAME
-            old = version in {str(number) for number in READABLE}
-            may = "it can be looked at, not gone on with" if old else "it cannot be read"
+    def _check(self, version: str | None) -> None:
+        if version != str(SCHEMA_VERSION):
             raise JournalError(
-                f"{path} has schema version {version}, this actsearch writes "
-                f"{SCHEMA_VERSION}: {may}"
+                f"{self.folder / FILE_NAME} has schema version {version}, this actsearch reads "
+                f"{SCHEMA_VERSION}"
             )
+
+    def _check_whole(self) -> None:
+        """What SQLite can tell of the file's soundness, which is not to be written to otherwise."""
+        (found,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise self._damaged(" ".join(found.split()))
+
+    def _damaged(self, what: str) -> JournalError:
+        return JournalError(
+            f"{self.folder / FILE_NAME} is damaged ({what}): put a copy in its place or begin a new run"
+        )
+
+    @contextmanager
+    def _decoding(self, table: str) -> Iterator[None]:
+        """Turns what a damaged row leads to into one line."""
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            if isinstance(error, JournalError):
+                raise
+            raise self._damaged(f"a row of {table} is not what was written") from None
 
     def close(self) -> None:
         """Folds the write-ahead log into the file, if that can be, and lets go of the lock."""
@@ -185,49 +200,49 @@ class Journal:
 
     def add_candidate(self, row: CandidateRow) -> None:
         """Adds a candidate; its `id` is new."""
+        own = (
+            row.id,
+            row.expression,
+            row.formula,
+            row.latex,
+            row.name,
+            row.verdict,
+            row.reason,
+            row.equal_to,
+        )
+        arrays = (
+            None if row.fingerprint is None else sealed(row.fingerprint.astype("<f8").tobytes()),
+            None if row.curve is None else sealed(row.curve.astype("<f4").tobytes()),
+        )
         self._db.execute(
-            "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                row.id,
-                row.expression,
-                row.formula,
-                row.latex,
-                row.name,
-                row.verdict,
-                row.reason,
-                row.equal_to,
-                None if row.fingerprint is None else row.fingerprint.astype("<f8").tobytes(),
-                None if row.curve is None else row.curve.astype("<f4").tobytes(),
-            ),
+            "INSERT INTO candidates VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*own, *arrays, seal(*own)),
         )
 
     def add_proposal(self, row: ProposalRow) -> None:
         """Adds a proposal; its `t` follows the last one."""
+        own, details = (row.t, row.candidate, _json(list(row.tokens))), _json(dict(row.details))
         self._db.execute(
-            "INSERT INTO proposals VALUES (?, ?, ?, ?)",
-            (row.t, row.candidate, _json(list(row.tokens)), _json(dict(row.details))),
+            "INSERT INTO proposals VALUES (?, ?, ?, ?, ?, ?)",
+            (*own, details, seal(*own), seal(details)),
         )
 
     def add_trial(self, trial: Trial) -> None:
         """Adds a trial that is to be dispatched."""
+        own = (trial.id, trial.candidate, trial.replicate, trial.rung, int(trial.baseline))
         self._db.execute(
-            "INSERT INTO trials (id, candidate, replicate, rung, baseline) VALUES (?, ?, ?, ?, ?)",
-            (trial.id, trial.candidate, trial.replicate, trial.rung, trial.baseline),
+            "INSERT INTO trials (id, candidate, replicate, rung, baseline, seal) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (*own, seal(*own, trial.expression)),
         )
 
     def add_outcome(self, trial: int, outcome: Outcome) -> None:
         """Adds what came of a trial; a second outcome of one trial is refused."""
+        own = (trial, outcome.status, *map(_real, (outcome.reward, outcome.loss, outcome.seconds)))
+        details = _json(dict(outcome.details))
         self._db.execute(
-            "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (
-                trial,
-                outcome.status,
-                outcome.reward,
-                outcome.loss,
-                outcome.seconds,
-                _json(dict(outcome.details)),
-                time.time(),
-            ),
+            "INSERT INTO outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*own, details, time.time(), seal(*own), seal(details)),
         )
 
     def add_attempt(self, trial: int) -> int:
@@ -242,7 +257,8 @@ class Journal:
         last = "SELECT max(t) FROM snapshots WHERE t < ?"
         self._db.execute(f"UPDATE snapshots SET state = x'' WHERE t = ({last})", (t,))
         self._db.execute(
-            "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)", (t, state, _json(dict(metrics)))
+            "INSERT OR REPLACE INTO snapshots VALUES (?, ?, ?)",
+            (t, sealed(state), _json(dict(metrics))),
         )
 
     def put_meta(self, key: str, value: str) -> None:
@@ -292,7 +308,9 @@ class Journal:
     def candidate(self, number: int) -> CandidateRow:
         """The candidate of this number, which there is."""
         query = f"SELECT {_CANDIDATE}, fingerprint, curve FROM candidates WHERE id = ?"
-        return _candidate(*self._db.execute(query, (number,)).fetchone())
+        row = self._db.execute(query, (number,)).fetchone()
+        with self._decoding("candidates"):
+            return _candidate(*row)
 
     def candidates(self, *, sampled: bool = True) -> Iterator[CandidateRow]:
         """All candidates in the order in which they were met.
@@ -302,18 +320,30 @@ class Journal:
         """
         arrays = "fingerprint, curve" if sampled else "NULL, NULL"
         query = f"SELECT {_CANDIDATE}, {arrays} FROM candidates ORDER BY id"
-        return (_candidate(*row) for row in self._db.execute(query))
+        with self._decoding("candidates"):
+            for row in self._db.execute(query):
+                yield _candidate(*row)
 
     def proposed(self) -> Iterator[int]:
         """For each proposal, in order, the number of its candidate."""
-        query = "SELECT candidate FROM proposals ORDER BY t"
-        return (number for (number,) in self._db.execute(query))
+        query = "SELECT seal, t, candidate, tokens FROM proposals ORDER BY t"
+        with self._decoding("proposals"):
+            for mark, t, candidate, tokens in self._db.execute(query):
+                check_seal(mark, t, candidate, tokens)
+                yield candidate
 
     def proposals(self, since: int = 0) -> Iterator[ProposalRow]:
         """Proposals from number `since` on, in order."""
-        query = "SELECT t, candidate, tokens, details FROM proposals WHERE t >= ? ORDER BY t"
-        for t, candidate, tokens, details in self._db.execute(query, (since,)):
-            yield ProposalRow(t, candidate, tuple(json.loads(tokens)), json.loads(details))
+        query = """
+            SELECT seal, details_seal, t, candidate, tokens, details FROM proposals
+            WHERE t >= ? ORDER BY t
+        """
+        with self._decoding("proposals"):
+            for mark, details_mark, *own, details in self._db.execute(query, (since,)):
+                check_seal(mark, *own)
+                check_seal(details_mark, details)
+                t, candidate, tokens = own
+                yield ProposalRow(t, candidate, tuple(json.loads(tokens)), json.loads(details))
 
     def trials(
         self, *, details: bool = True, of: int | None = None
@@ -327,26 +357,27 @@ class Journal:
         told = "o.details" if details else "CASE o.status WHEN 'ok' THEN '{}' ELSE o.details END"
         only = "" if of is None else "WHERE t.candidate = ?"
         query = f"""
-            SELECT t.id, t.candidate, c.expression, t.replicate, t.rung, t.baseline,
-                   o.status, o.reward, o.loss, o.seconds, {told}
+            SELECT t.id, t.candidate, t.replicate, t.rung, t.baseline, t.seal, c.expression,
+                   o.trial, o.status, o.reward, o.loss, o.seconds, o.seal, {told}, o.details_seal
             FROM trials t JOIN candidates c ON c.id = t.candidate
             LEFT JOIN outcomes o ON o.trial = t.id {only} ORDER BY t.id
         """
-        for row in self._db.execute(query, () if of is None else (of,)):
-            trial = Trial(*row[:5], baseline=bool(row[5]))
-            outcome = None
-            if row[6] is not None:
-                found = json.loads(row[10])
-                if not details:
-                    found = {name: found[name] for name in ("reason", BY_CHANCE) if name in found}
-                outcome = Outcome(row[6], row[7], row[8], row[9], found)
-            yield trial, outcome
+        with self._decoding("trials or outcomes"):
+            for row in self._db.execute(query, () if of is None else (of,)):
+                check_seal(row[5], *row[:5], row[6])
+                number, candidate, replicate, rung, baseline, _, expression = row[:7]
+                trial = Trial(number, candidate, expression, replicate, rung, bool(baseline))
+                yield trial, None if row[7] is None else _outcome(*row[7:], whole=details)
 
     def outcome(self, trial: int) -> Outcome | None:
         """What came of a trial, with all details; None if nothing has yet."""
-        query = "SELECT status, reward, loss, seconds, details FROM outcomes WHERE trial = ?"
+        query = """
+            SELECT trial, status, reward, loss, seconds, seal, details, details_seal
+            FROM outcomes WHERE trial = ?
+        """
         row = self._db.execute(query, (trial,)).fetchone()
-        return None if row is None else Outcome(*row[:4], details=json.loads(row[4]))
+        with self._decoding("outcomes"):
+            return None if row is None else _outcome(*row, whole=True)
 
     def finished(self) -> dict[int, float]:
         """For each trial with an outcome, when that was recorded, Unix time."""
@@ -365,17 +396,20 @@ class Journal:
     def snapshot(self) -> tuple[int, bytes] | None:
         """The latest kept state of the strategy and the proposal it stands before."""
         row = self._db.execute("SELECT t, state FROM snapshots ORDER BY t DESC LIMIT 1").fetchone()
-        return None if row is None else (int(row[0]), bytes(row[1]))
+        with self._decoding("snapshots"):
+            return None if row is None else (int(row[0]), unsealed(row[1]))
 
     def metrics(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """What the strategy told of itself, by the proposal it stood before."""
-        for t, metrics in self._db.execute("SELECT t, metrics FROM snapshots ORDER BY t"):
-            yield int(t), json.loads(metrics)
+        with self._decoding("snapshots"):
+            for t, metrics in self._db.execute("SELECT t, metrics FROM snapshots ORDER BY t"):
+                yield int(t), json.loads(metrics)
 
     def sittings(self) -> list[tuple[float, dict[str, Any]]]:
         """Seconds and details of each time a driver worked on the run."""
         query = "SELECT seconds, details FROM sittings ORDER BY id"
-        return [(float(s), json.loads(details)) for s, details in self._db.execute(query)]
+        with self._decoding("sittings"):
+            return [(float(s), json.loads(details)) for s, details in self._db.execute(query)]
 
     def worked(self) -> float:
         """Seconds that drivers have worked on the run.
@@ -396,16 +430,36 @@ class Journal:
         return list(self._db.execute("SELECT started, seconds FROM sittings ORDER BY id"))
 
 
-_CANDIDATE = "id, expression, formula, latex, name, verdict, reason, equal_to"
+_CANDIDATE = "seal, id, expression, formula, latex, name, verdict, reason, equal_to"
 
 
-def _candidate(*row: Any) -> CandidateRow:
-    print_, curve = row[-2:]
+def _candidate(mark: int, *row: Any) -> CandidateRow:
+    *own, print_, curve = row
+    check_seal(mark, *own)
     return CandidateRow(
-        *row[:-2],
-        fingerprint=None if print_ is None else np.frombuffer(print_, "<f8"),
-        curve=None if curve is None else np.frombuffer(curve, "<f4").reshape(2, -1),
+        *own,
+        fingerprint=None if print_ is None else np.frombuffer(unsealed(print_), "<f8"),
+        curve=None if curve is None else np.frombuffer(unsealed(curve), "<f4").reshape(2, -1),
     )
+
+
+def _outcome(*row: Any, whole: bool) -> Outcome:
+    """An outcome with all its details, or only with why it has no reward."""
+    *own, mark, details, details_mark = row
+    check_seal(mark, *own)
+    _, status, reward, loss, seconds = own
+    if not whole and status == "ok":
+        return Outcome(status, reward, loss, seconds)
+    check_seal(details_mark, details)
+    found = json.loads(details)
+    if not whole:
+        found = {name: found[name] for name in ("reason", BY_CHANCE) if name in found}
+    return Outcome(status, reward, loss, seconds, found)
+
+
+def _real(value: float | None) -> float | None:
+    """A number as a column of reals gives it back."""
+    return None if value is None else float(value)
 
 
 def _companions(path: Path) -> tuple[Path, ...]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from .journal import Journal
+from .journal import Journal, JournalError
 from .outcome import Outcome, Trial
 from .schema import CandidateRow
 
@@ -119,17 +120,22 @@ def rank(journal: Journal) -> list[RankedCandidate]:
 def rank_rows(
     rows: Iterable[CandidateRow], trials: Iterable[tuple[Trial, Outcome | None]]
 ) -> list[RankedCandidate]:
-    """As `rank`, from rows."""
+    """As `rank`, from rows.
+
+    Raises:
+        JournalError: A row names a candidate that there is not.
+    """
     found: dict[int, RankedCandidate] = {}
-    for row in rows:
-        if row.equal_to is None:
-            found[row.id] = RankedCandidate(row, baseline=False)
-        else:
-            found[row.equal_to].aliases.append(row.expression)
-    for trial, outcome in trials:
-        if outcome is not None:
-            found[trial.candidate].trials.append((trial, outcome))
-            found[trial.candidate].baseline |= trial.baseline
+    with _missing():
+        for row in rows:
+            if row.equal_to is None:
+                found[row.id] = RankedCandidate(row, baseline=False)
+            else:
+                found[row.equal_to].aliases.append(row.expression)
+        for trial, outcome in trials:
+            if outcome is not None:
+                found[trial.candidate].trials.append((trial, outcome))
+                found[trial.candidate].baseline |= trial.baseline
     return sorted((c for c in found.values() if c.trials), key=RankedCandidate._key)
 
 
@@ -145,7 +151,7 @@ def history_sha256(journal: Journal) -> str:
     Times and machines are left out: equal seeds give equal hashes on any number of workers.
     """
     digest = hashlib.sha256()
-    with journal.moment():
+    with journal.moment(), _missing():
         rows = {row.id: row for row in journal.candidates(sampled=False)}
         for t, candidate in enumerate(journal.proposed()):
             row = rows[candidate]
@@ -157,3 +163,12 @@ def history_sha256(journal: Journal) -> str:
                 line += f" {outcome.status} {outcome.reward!r} {outcome.loss!r}"
             digest.update(f"{line}\n".encode())
     return digest.hexdigest()
+
+
+@contextmanager
+def _missing() -> Iterator[None]:
+    """Turns a candidate that is named and not there into one line."""
+    try:
+        yield
+    except KeyError as number:
+        raise JournalError(f"the journal is damaged: candidate {number} is missing") from None

@@ -14,11 +14,8 @@ import numpy as np
 SCHEMA_VERSION = 2
 """Version of the tables below; a journal of another version is refused."""
 
-READABLE = {1, SCHEMA_VERSION}
-"""Versions that can be looked at. In version 1 functions were compared at fewer values of their
-trainable vectors, and some unequal ones passed for equal."""
-
 SCHEMA = """
+-- A seal is the CRC-32 of what a row holds; a blob has its own as its last four bytes.
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE candidates (
     id INTEGER PRIMARY KEY,
@@ -30,13 +27,16 @@ CREATE TABLE candidates (
     reason TEXT NOT NULL,
     equal_to INTEGER REFERENCES candidates (id),   -- the earlier candidate of equal values
     fingerprint BLOB,                  -- float64 [3 N / 2], where equal_to is null and the verdict ok
-    curve BLOB                         -- float32 [2, N]: f and f' at the initial values, likewise
+    curve BLOB,                        -- float32 [2, N]: f and f' at the initial values, likewise
+    seal INTEGER NOT NULL              -- of all columns but the two before
 );
 CREATE TABLE proposals (
     t INTEGER PRIMARY KEY,
     candidate INTEGER NOT NULL REFERENCES candidates (id),
     tokens TEXT NOT NULL,
-    details TEXT NOT NULL
+    details TEXT NOT NULL,
+    seal INTEGER NOT NULL,             -- of all columns but details
+    details_seal INTEGER NOT NULL
 );
 CREATE TABLE trials (
     id INTEGER PRIMARY KEY,
@@ -45,6 +45,7 @@ CREATE TABLE trials (
     rung INTEGER NOT NULL,
     baseline INTEGER NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,           -- workers that died during it
+    seal INTEGER NOT NULL,                         -- of them but attempts, and of the expression
     UNIQUE (candidate, replicate, rung)
 );
 CREATE TABLE outcomes (
@@ -54,7 +55,9 @@ CREATE TABLE outcomes (
     loss REAL,
     seconds REAL NOT NULL,
     details TEXT NOT NULL,
-    finished REAL NOT NULL                         -- Unix time
+    finished REAL NOT NULL,                        -- Unix time
+    seal INTEGER NOT NULL,                         -- of all columns but details and finished
+    details_seal INTEGER NOT NULL
 );
 CREATE TABLE snapshots (t INTEGER PRIMARY KEY, state BLOB NOT NULL, metrics TEXT NOT NULL);
 CREATE TABLE sittings (                            -- one row for each time a driver worked on the run

@@ -393,12 +393,13 @@ def check_journal(sound: Path, folder: Path) -> Callable[[list[Edit]], None]:
     shutil.copy(sound / "config.json", copied)
     path = copied / "journal.sqlite"
     content = (sound / "journal.sqlite").read_bytes()
+    written = {trial.id: (trial, outcome) for trial, outcome in Journal.read(sound).trials()}
 
     def check(edits: list[Edit]) -> None:
         edited(content, edits, path)
         with bounded():
             try:
-                _read(copied)
+                _read(copied, written)
             except JournalError as error:
                 one_line(str(error))
             for command, *options in _LOOKS:
@@ -412,7 +413,8 @@ def check_journal(sound: Path, folder: Path) -> Callable[[list[Edit]], None]:
     return check
 
 
-def _read(folder: Path) -> None:
+def _read(folder: Path, written: Mapping[int, Any]) -> None:
+    """Looks at all of a run; whatever outcome it shows must be one that was written."""
     journal = Journal.read(folder)
     try:
         for candidate in rank(journal):
@@ -425,7 +427,8 @@ def _read(folder: Path) -> None:
         list(journal.metrics())
         list(journal.proposals())
         list(journal.candidates())
-        list(journal.trials())
+        for trial, outcome in journal.trials():
+            assert outcome is None or written[trial.id] == (trial, outcome)
     finally:
         journal.close()
 
