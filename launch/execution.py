@@ -5,22 +5,23 @@ machine and at every resume: a form that depended on a stopwatch would make hist
 
 A specialised candidate costs a compilation and saves a part of every step. Both are estimated from
 the work in the child: seconds saved per step grow with the elements that pass activations, seconds
-of compilation with the number of activation layers. The constants come from
-`actsearch bench` on two cores; `docs/performance.md` has the figures.
+of compilation with the core units and a little with the activation layers. The constants come from
+`actsearch bench` on a CPU; `docs/performance.md` has the figures.
 """
 
 from __future__ import annotations
 
 from trainers.config import TrainConfig, resnet_blocks
 
-SAVED_NS_PER_ELEMENT = {1: 4.0, 2: 4.0, 3: 22.0}
+SAVED_NS_PER_ELEMENT = {1: 2.0, 2: 4.5, 3: 10.5}
 """Nanoseconds per activation element and step that specialising saves, by core units."""
 
-SAVED_NS_PER_FURTHER_UNIT = 10.0
+SAVED_NS_PER_FURTHER_UNIT = 6.0
 """The same for each core unit beyond the third, estimated and not measured."""
 
-COMPILE_S = 1.5
-COMPILE_S_PER_LAYER = 0.2
+COMPILE_S = 3.0
+COMPILE_S_PER_UNIT = 1.0
+COMPILE_S_PER_LAYER = 0.05
 """Seconds to compile a specialised training step and its evaluation."""
 
 
@@ -41,7 +42,8 @@ def choose_execution(
     per_element += SAVED_NS_PER_FURTHER_UNIT * max(0, core_units - 3)
     elements = train.batch_size * activation_elements(train, image_size)
     saved = train.steps * elements * per_element * 1e-9
-    cost = COMPILE_S + COMPILE_S_PER_LAYER * (6 * resnet_blocks(train.child) + 1)
+    layers = 6 * resnet_blocks(train.child) + 1
+    cost = COMPILE_S + COMPILE_S_PER_UNIT * core_units + COMPILE_S_PER_LAYER * layers
     chosen = "specialised" if saved > cost else "traced"
     return chosen, (
         f"over {train.steps} steps a compilation of its own is estimated to save a candidate "

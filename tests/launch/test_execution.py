@@ -38,6 +38,26 @@ def test_auto_turns_once_as_steps_grow():
     assert forms == sorted(forms, reverse=True) and len(set(forms)) == 2
 
 
+@pytest.mark.parametrize(
+    "child, image_size, batch_size, step_ms, compile_s, rest_s",
+    [
+        # Milliseconds of a step, traced and specialised, as measured: docs/performance.md.
+        ("resnet8", 16, 64, (21.2, 18.2), 4.4, (0.5, 0.7)),
+        ("resnet20", 32, 128, (276.0, 248.0), 4.8, (2.6, 3.2)),
+    ],
+)
+@pytest.mark.parametrize("steps", [100, 1_000, 10_000])
+def test_auto_is_within_five_per_cent_of_the_better(
+    child, image_size, batch_size, step_ms, compile_s, rest_s, steps
+):
+    chosen, _ = choose(child=child, image_size=image_size, batch_size=batch_size, steps=steps)
+    traced, specialised = (
+        steps * ms / 1e3 + rest for ms, rest in zip(step_ms, rest_s, strict=True)
+    )
+    taken = {"traced": traced, "specialised": specialised + compile_s}
+    assert taken[chosen] <= 1.05 * min(taken.values())
+
+
 def test_activation_elements_by_hand():
     """ResNet-8 of width 16 at 16×16: 3 layers of 16×16×16, 2 of 8×8×32, 2 of 4×4×64."""
     train = TrainConfig(child="resnet8", width=16)
