@@ -100,6 +100,8 @@ def containing(
     for name in operators:
         if name == IDENTITY:
             raise RequestError(f"`contains` cannot be `{IDENTITY}`: expressions leave it out")
+        if name not in names and title_of(name):
+            raise RequestError(f"`contains`: {name!r} is a function and no operator; see --name")
         if name not in names:
             near = did_you_mean(name, names)
             allowed = near or f", must be one of {', '.join(sorted(names - {IDENTITY}))}"

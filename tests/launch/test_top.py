@@ -94,6 +94,7 @@ WRONG = [
     (["--by", "lss"], 'Did you mean "loss"?'),
     (["--name", "swsh"], "no function is known as 'swsh': did you mean `swish`?"),
     (["--contains", "sigmod"], "no operator is called 'sigmod': did you mean `sigmoid`?"),
+    (["--contains", "swish"], "'swish' is a function and no operator; see --name"),
     (["--contains", "gate", "--contains", "qq"], "no operator is called 'qq', must be one of"),
     (["--contains", "identity"], "`contains` cannot be `identity`: expressions leave it out"),
     (["--limit", "0"], "`limit` must be ≥ 1, got 0"),

@@ -168,8 +168,12 @@ function rest() {
     byId("rest").hidden = true;
     return;
   }
-  const why = (row) => KIND[F.kind[row]] === "equal" && F.root[row] >= 0
-    ? `equal to ${F.formula[F.root[row]]}` : data.reason_texts[F.reason[row]];
+  const why = (row) => {
+    const root = F.root[row];
+    if (KIND[F.kind[row]] !== "equal" || root < 0) return data.reason_texts[F.reason[row]];
+    return F.formula[row] === F.formula[root]
+      ? `${F.expression[row]} is ${F.expression[root]}` : `equal to ${F.formula[root]}`;
+  };
   const show = (kind) => {
     const listed = F.kind.flatMap((other, row) => (KIND[other] === kind ? [row] : []));
     const missing = data.counts[kind] - listed.length;
