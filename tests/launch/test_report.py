@@ -431,7 +431,7 @@ def test_a_run_in_which_nothing_was_trained_has_a_page(tmp_path):
         (["nowhere"], "nowhere does not exist"),
         (["{made}", "--against", "nowhere"], "nowhere does not exist"),
         (["{made}", "--output", "{made}/journal.sqlite"], "`output` must be a file that ends in .html"),
-        (["{made}", "--output", "{made}/no/such/place.html"], "name another file with --output"),
+        (["{made}", "--output", "{made}/no/such/place.html"], "a file in a folder that is there"),
     ],
 )  # fmt: skip
 def test_a_wrong_request_is_one_line_and_writes_nothing(arguments, message, made, capsys):
