@@ -52,6 +52,13 @@ def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
         # Ray's name for "this is one machine": its servers then bind to loopback. It is read when
         # ray is imported; asking for 127.0.0.1 as the node's address alone is overruled.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        # Ray tells of workers that died on standard output, which is for results alone.
+        yield from _joined(placement, data_bytes)
+
+
+def _joined(placement: PlacementConfig, data_bytes: int) -> Iterator[Room]:
+    """The same, once Ray is imported and its words go nowhere."""
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}

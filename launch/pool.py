@@ -170,7 +170,7 @@ class Pool:
             assert trial is not None
             return Answer(trial, seat.number, error=reason)
         except self._errors.RayError as error:
-            self._deaths += 1
+            self._deaths += trial is None  # what dies in a trial is the trial's to count
             if self._deaths > MAX_DEATHS_IN_A_ROW * self.count:
                 raise RunFailedError(f"workers keep dying: {_first_line(error)}") from None
             seat.trial = None
@@ -182,7 +182,6 @@ class Pool:
             return None
         if stage == "setting up":
             seat.device = value
-        else:
             self._deaths = 0
         seat.reference, seat.stage, seat.trial = None, "idle", None
         return None if trial is None else Answer(trial, seat.number, result=value)

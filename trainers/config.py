@@ -12,8 +12,6 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from spaces.suggest import did_you_mean
-
 SCHEDULES = ("cosine", "step", "constant")
 """Courses of the learning rate, see `trainers.schedule`."""
 
@@ -66,6 +64,8 @@ def _at_least(name: str, value: Any, least: int) -> None:
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
+        from spaces.suggest import did_you_mean
+
         near = did_you_mean(value, allowed)
         raise ValueError(f"`{name}` must be one of {', '.join(allowed)}, got {value!r}{near}")
 

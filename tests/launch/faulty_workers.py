@@ -2,7 +2,7 @@
 
     python faulty_workers.py FOLDER FAULT '{"trials": 12}'
 
-Candidates with a sine meet the fault: `hangs`, `dies` (SIGKILL, at every attempt), `dies once`,
+Candidates whose second operand is sin(x) meet the fault: `hangs`, `dies` (SIGKILL, at every attempt), `dies once`,
 `raises` (an error that no trainer foresees), `lacks memory`. `cannot begin` is met by no candidate:
 no worker gets through its set-up.
 """
@@ -25,6 +25,9 @@ from launch.errors import RunFailedError
 from launch.flags import build
 from launch.run import start_or_resume
 
+MEETS = " sin(x)"
+"""What a candidate has to contain to meet the fault: a sine as its second operand."""
+
 
 def worker(fault: str, folder: Path) -> type:
     """A worker with this fault."""
@@ -39,7 +42,7 @@ def worker(fault: str, folder: Path) -> type:
             return "nothing"
 
         def train(self, expression: str, *, seed: int, steps: int) -> dict[str, Any]:
-            if "sin" in expression:
+            if MEETS in expression:
                 self.meet(expression)
             digest = hashlib.sha256(f"{expression} {seed} {steps}".encode()).digest()
             accuracy = int.from_bytes(digest[:4], "big") / 2**32

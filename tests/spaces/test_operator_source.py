@@ -101,7 +101,11 @@ def test_a_loaded_operator_can_be_used_in_text(good: Path):
     assert str(parse("mul(x, bend(x))", operators)) == "mul(x, bend(x))"
 
 
-@pytest.mark.parametrize("spec", ["", "papr", "my_ops.py:", ":OPS", "a.py:1x", "a:b c"])
+def test_a_near_miss_of_the_built_in_set_is_told():
+    assert _fault("papr").endswith("got 'papr': did you mean `paper`?")
+
+
+@pytest.mark.parametrize("spec", ["", "my_ops.py:", ":OPS", "a.py:1x", "a:b c"])
 def test_a_specification_of_another_form_is_refused(spec: str):
     assert _fault(spec) == (
         f"`operators` must be paper, FILE.py[:NAME] or module:NAME, got {spec!r}"

@@ -23,7 +23,7 @@ def test_tanh_costs_as_much_as_itself():
 
 def test_identity_costs_less_and_digamma_more():
     digamma = Operator("digamma", 1, lambda x: special.digamma(jnp.abs(x) + 1.0))
-    assert cost_of(PAPER["identity"]) < 1.0 < 4.0 < cost_of(digamma) < LIMIT
+    assert 4.0 * cost_of(PAPER["identity"]) < cost_of(digamma) < LIMIT
 
 
 @pytest.mark.parametrize("name", ["sinc", "atan", "rbf", "mix", "gate"])

@@ -48,12 +48,18 @@ def test_an_impossible_depth_is_told_its_neighbours(child: str, nearest: str):
         ({"lr": "0.1"}, "`lr` must be a finite number, got '0.1'"),
         ({"momentum": 1.0}, "`momentum` must be in [0, 1), got 1.0"),
         ({"weight_decay": -1e-4}, "`weight_decay` must be ≥ 0, got -0.0001"),
-        ({"schedule": "cos"}, "`schedule` must be one of cosine, step, constant, got 'cos'"),
+        (
+            {"schedule": "cos"},
+            "`schedule` must be one of cosine, step, constant, got 'cos': did you mean `cosine`?",
+        ),
         (
             {"warmup": 20},
             "`warmup` must be a share of the steps in [0, 1), for example 0.05, got 20",
         ),
-        ({"precision": "bf16"}, "`precision` must be one of float32, bfloat16, got 'bf16'"),
+        (
+            {"precision": "bf16"},
+            "`precision` must be one of float32, bfloat16, got 'bf16': did you mean `bfloat16`?",
+        ),
         ({"augment": "no"}, "`augment` must be true or false, got 'no'"),
         ({"beta_init": float("inf")}, "`beta_init` must be a finite number, got inf"),
         ({"dataset": ""}, "`dataset` must be the name of a data set, got ''"),
