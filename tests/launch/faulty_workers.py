@@ -1,10 +1,9 @@
-"""A search with real Ray workers that misbehave in one way; the child is made up.
+"""A search with real Ray workers that misbehave; the child is made up.
 
-    python faulty_workers.py FOLDER FAULT '{"trials": 12}'
+    python faulty_workers.py FOLDER FAULTS '{"trials": 12}'
 
-Candidates whose second operand is sin(x) meet the fault: `hangs`, `dies` (SIGKILL, at every attempt), `dies once`,
-`raises` (an error that no trainer foresees), `lacks memory`. `cannot begin` is met by no candidate:
-no worker gets through its set-up.
+FAULTS are `each`: which fault a candidate meets stands in `MEETS`; `once`: those that kill their worker
+do so once and never again; `none`; `cannot begin`: no worker gets through its set-up.
 """
 
 from __future__ import annotations
@@ -25,51 +24,52 @@ from launch.errors import RunFailedError
 from launch.flags import build
 from launch.run import start_or_resume
 
-MEETS = " sin(x)"
-"""What a candidate has to contain to meet the fault: a sine as its second operand."""
+MEETS = {" sin(x)": "dies", " cos(x)": "hangs", " tanh(x)": "raises", " erf(x)": "lacks memory"}
+"""What happens to a worker that is given a candidate with such a second operand."""
 
 
-def worker(fault: str, folder: Path) -> type:
-    """A worker with this fault."""
+def worker(faults: str, folder: Path) -> type:
+    """A worker with these faults; what it did once is marked in the folder."""
 
     class FaultyWorker:
         def place(self) -> str:
             return ""
 
         def set_up(self, assignment: Any, data: Any, cores: tuple[int, ...] | None) -> str:
-            if fault == "cannot begin":
+            if faults == "cannot begin":
                 os.kill(os.getpid(), signal.SIGKILL)
             return "nothing"
 
         def train(self, expression: str, *, seed: int, steps: int) -> dict[str, Any]:
-            if MEETS in expression:
-                self.meet(expression)
+            fault = next((fault for part, fault in MEETS.items() if part in expression), "")
             digest = hashlib.sha256(f"{expression} {seed} {steps}".encode()).digest()
+            mark = folder / f"{digest.hex()}.met"
+            if faults == "each" or (faults == "once" and fault == "dies" and not mark.exists()):
+                mark.touch()
+                self.meet(fault, expression)
             accuracy = int.from_bytes(digest[:4], "big") / 2**32
             return {"status": "ok", "accuracy": accuracy, "loss": 1.0, "elapsed": 0.01}
 
-        def meet(self, expression: str) -> None:
+        def meet(self, fault: str, expression: str) -> None:
             if fault == "hangs":
                 time.sleep(3600)
+            if fault == "dies":
+                os.kill(os.getpid(), signal.SIGKILL)
             if fault == "raises":
                 raise LookupError(f"no {expression}")
             if fault == "lacks memory":
                 raise MemoryError
-            mark = folder / f"{hashlib.sha256(expression.encode()).hexdigest()}.met"
-            if fault == "dies" or (fault == "dies once" and not mark.exists()):
-                mark.touch()
-                os.kill(os.getpid(), signal.SIGKILL)
 
     return FaultyWorker
 
 
-def main(folder: Path, fault: str, values: dict[str, Any]) -> int:
+def main(folder: Path, faults: str, values: dict[str, Any]) -> int:
     """Works on the run like `actsearch search --json`; returns the exit code."""
     science, placement = build(values)
     run = start_or_resume(folder, science, placement)
     try:
         return work(
-            run, load_data(science, placement), json=True, worker=worker(fault, folder.parent)
+            run, load_data(science, placement), json=True, worker=worker(faults, folder.parent)
         )
     except RunFailedError as error:
         return _complain(str(error), 1)
