@@ -153,7 +153,15 @@ def title(folder: Path, ranked: Sequence[RankedCandidate]) -> str:
     return f"[bold]{escape(str(folder))}[/]: {len(ranked):,} functions trained{without}"
 
 
+class _Output(Console):
+    """A console that leaves it to its caller what a reader who has read enough means."""
+
+    def on_broken_pipe(self) -> None:
+        """Raises what rich would turn into exit code 1."""
+        raise BrokenPipeError
+
+
 def stdout() -> Console:
     """Standard output, wide enough for a table where it is no terminal."""
-    console = Console()
-    return console if console.is_terminal else Console(width=120)
+    console = _Output()
+    return console if console.is_terminal else _Output(width=120)
