@@ -2,8 +2,11 @@
 
 uv run python docs/rung_overlap.py FULL RUNGS
 
-FULL is a run that trained a sample of candidates in full with two seeds (`--replicates 2`), RUNGS one
-that took the same sample through `--rungs` with one seed. Baselines are left out. The first seed
+FULL is a run that trained a sample of 150 candidates in full with two seeds, RUNGS one that took the
+same sample through rungs with one seed; `--trials` counts trainings on the first rung. To both goes
+`actsearch search --preset cifar10 --strategy exhaustive --exhaustive-shuffle --core-units 1
+--baselines none --steps 600`, to FULL `--trials 300 --replicates 2`, to RUNGS `--trials 150 --rungs
+60:14,600:10`. Baselines, if there are some, are left out. The first seed
 of FULL is the ranking that the others are compared with.
 """
 

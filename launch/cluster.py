@@ -90,6 +90,7 @@ def _joined(placement: PlacementConfig, data_bytes: int) -> Iterator[Room]:
                 **quiet,
             )
         except Exception as error:  # Ray raises this very class where its processes do not come up
+            ray.shutdown()  # of those that did
             shutil.rmtree(folder, ignore_errors=True)
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise RunFailedError(

@@ -152,7 +152,7 @@ def _traced(trial: _Trial) -> str | None:
     """Compiled with its gradient; of other ranks, and in float64, in which functions are compared."""
     try:
         trial.compiled(trial.inputs, trial.params)
-    except Exception as error:
+    except Exception as error:  # an operator is foreign code: any failure is its author's to see
         return f"cannot be traced and differentiated by JAX ({_described(error)})"
     for shape in ((2, 3, 5, CHANNELS), (CHANNELS,)):
         inputs = tuple(np.ones(shape, np.float32) for _ in trial.inputs)
@@ -165,7 +165,7 @@ def _traced(trial: _Trial) -> str | None:
     with jax.enable_x64(True):
         try:
             jax.eval_shape(trial.call, *wide)
-        except Exception as error:
+        except Exception as error:  # likewise
             return f"raises in float64, in which functions are compared ({_described(error)})"
     return None
 

@@ -71,7 +71,7 @@ def _expression(term: Term) -> Any:
             named = zip(operator.params, vectors, strict=True)
             params = {param.name: _expression(vector) for param, vector in named}
             found = operator.sympy(*map(_expression, operands), *([params] if params else []))
-            return sp.sympify(found)
+            return sp.sympify(found, strict=True)  # numbers; text would be evaluated
         case Number(value):
             return sp.Integer(value)
     raise AssertionError(f"{term} has no SymPy form")
