@@ -71,7 +71,13 @@ def _expression(term: Term) -> Any:
             named = zip(operator.params, vectors, strict=True)
             params = {param.name: _expression(vector) for param, vector in named}
             found = operator.sympy(*map(_expression, operands), *([params] if params else []))
-            return sp.sympify(found, strict=True)  # numbers; text would be evaluated
+            try:
+                return sp.sympify(found, strict=True)  # a number becomes SymPy's; text is not read
+            except sp.SympifyError:
+                raise ExportError(
+                    f"the sympy form of `{operator.name}` must give an expression, "
+                    f"gave {type(found).__name__}"
+                ) from None
         case Number(value):
             return sp.Integer(value)
     raise AssertionError(f"{term} has no SymPy form")

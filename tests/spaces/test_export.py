@@ -117,6 +117,19 @@ def test_expressions_in_sympy(text: str, line: str):
     assert _export(text, "sympy").splitlines()[-1] == line
 
 
+def test_a_sympy_form_that_is_text_is_refused_and_not_evaluated(tmp_path: Path):
+    """SymPy would evaluate the text as Python."""
+    touched = tmp_path / "touched"
+    text = f"__import__('pathlib').Path({str(touched)!r}).touch()"
+    odd = Operator("odd", 1, lambda x: jnp.tanh(x) * jnp.exp(-x * x), sympy=lambda x: text)
+    operators = PAPER.with_unary(odd)
+    with pytest.raises(
+        ExportError, match="the sympy form of `odd` must give an expression, gave str"
+    ):
+        to_source(parse("odd(x)", operators), operators, to="sympy")
+    assert not touched.exists()
+
+
 def test_decimals_keep_all_their_digits_in_sympy():
     assert "1.0507009873554805" in _export("selu(x)", "sympy")
 
