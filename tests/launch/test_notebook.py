@@ -32,8 +32,9 @@ LONG = """
 import sys
 import launch
 try:
-    launch.search("run", operators="ops.py:OPS", strategy="random", trials=100, baselines="none",
-                  width=4, steps=60, batch_size=32, execution="traced", workers="1", grace=20.0)
+    launch.search("run", operators="ops.py:OPS", strategy="random", trials=10_000, core_units=2,
+                  baselines="none", width=4, steps=60, batch_size=32, execution="traced",
+                  workers="1", grace=20.0)
 except KeyboardInterrupt:
     print("interrupted")
     sys.exit(7)
@@ -118,7 +119,7 @@ def test_an_interrupt_stops_cleanly_and_a_dead_caller_stops_the_driver(here):
     assert (caller.returncode, printed) == (7, "interrupted\n")
     assert not driver.is_running() and drivers_of(here) == []
     before = outcomes(run)
-    assert 2 <= before < 81 and not open_run(run).finished
+    assert 2 <= before and not open_run(run).finished
 
     caller = subprocess.Popen([sys.executable, "-c", LONG])
     wait_for_outcomes(run, before + 1)
@@ -129,7 +130,7 @@ def test_an_interrupt_stops_cleanly_and_a_dead_caller_stops_the_driver(here):
     assert gone == [driver]
     planned = open_run(run).trials_frame()
     between = outcomes(run)
-    assert before < between < 81 and (planned.status != "failed").all()
+    assert before < between and (planned.status != "failed").all()
 
     opened = launch.resume(run, operators="ops.py:OPS", time_limit="12s", workers="1")
     assert not opened.finished and outcomes(run) >= between
