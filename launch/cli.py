@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -22,6 +23,7 @@ from cyclopts import (
 )
 
 from .errors import DONE, FAILED, STOPPED, WRONG_REQUEST, RequestError, RunFailedError
+from .printable import printable
 
 LONGEST = 2_000
 """Most characters of a complaint."""
@@ -30,6 +32,7 @@ app = App(
     name="actsearch",
     help="Search for activation functions (Ramachandran, Zoph, Le, arXiv 1710.05941).",
     version=lambda: version("actsearch"),
+    suppress_keyboard_interrupt=False,
 )
 
 for _name, _help in {
@@ -49,7 +52,11 @@ for _name, _help in {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Runs one command and ends the process with its exit code."""
+    """Runs one command and ends the process with its exit code.
+
+    SIGTERM ends it as Ctrl-C does, also where nothing listens for it.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -98,5 +105,5 @@ def _usage(error: CycloptsError) -> str:
 
 
 def _one_line(message: str) -> str:
-    line = " ".join(message.split())
+    line = printable(" ".join(message.split()))
     return line if len(line) <= LONGEST else line[:LONGEST] + "…"

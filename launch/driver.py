@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from trainers.dataset import Dataset
 
 ATTEMPTS = 3
-"""A trial whose workers died so many times is recorded as failed."""
+"""A trial whose workers died so many times is recorded as failed. The last attempt has its node to
+itself: Ray's memory monitor, say, ends several workers when one of them takes too much."""
 
 
 @dataclass
@@ -120,7 +121,10 @@ class Stop:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catches SIGINT and SIGTERM while the context lasts."""
+        """Catches SIGINT and SIGTERM while the context lasts.
+
+        To be entered again once Ray has started, which takes SIGTERM for itself.
+        """
         before = {n: signal.signal(n, self._handle) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             yield
@@ -153,7 +157,7 @@ def drive(run: Run, data: Dataset, *, progress: Progress, worker: type = Worker)
         _check_same_data(run, data)
         progress.say("starting Ray")
         size = sum(a.nbytes for s in (data.train, data.valid) for a in (s.images, s.labels))
-        with cluster(run.placement, data_bytes=size) as room:
+        with cluster(run.placement, data_bytes=size) as room, stop.listening():
             assignment, reason = _assignment(run, data)
             pool = Pool(room.workers, run.placement, assignment, data, _cores(run, room), worker)
             planner = make_planner(run, assignment, chance=1.0 / data.num_classes)
@@ -179,10 +183,16 @@ def _loop(
     rungs = run.science.search.ladder(run.science.train.steps)
     progress.begin(planner, pool)
     while not (planner.finished or stop.now or (stop.asked and not pool.training)):
-        for trial in [] if stop.asked else planner.due(pool.idle):
+        while not stop.asked and pool.idle and (due := planner.due(1)):
+            (trial,) = due
             if tally.first_dispatch is None:
                 tally.first_dispatch = time.monotonic()
-            pool.start(trial, seed=trial.replicate, steps=rungs[trial.rung].steps)
+            pool.start(
+                trial,
+                seed=trial.replicate,
+                steps=rungs[trial.rung].steps,
+                alone=planner.attempts(trial) == ATTEMPTS - 1,
+            )
         if not stop.asked:
             planner.look_ahead(pool.count)
         answers = [(answer, _outcome(planner, answer)) for answer in pool.wait(timeout_s=0.5)]
@@ -203,7 +213,7 @@ def _outcome(planner: Planner, answer: Answer) -> Outcome | None:
     if answer.late:
         reason = f"it took longer than {answer.late}, the trial time-out"
         return Outcome("failed", details={"reason": reason, BY_CHANCE: True})
-    attempts = planner.attempt(answer.trial)
+    attempts = planner.attempt(answer.trial) if answer.began else 0
     if attempts >= ATTEMPTS:
         reason = f"its worker died {attempts} times, last: {answer.died}"
         return Outcome("failed", details={"reason": reason, BY_CHANCE: True})

@@ -23,7 +23,7 @@ from spaces.suggest import did_you_mean
 
 from .config import PlacementConfig, Science
 from .errors import DONE, STOPPED, WRONG_REQUEST, RequestError, RunFailedError
-from .flags import build, flags, read_config, to_json
+from .flags import build, check_named, flags, read_config, to_json
 from .inspection.opened_run import OpenedRun, open_run
 from .presets import DEFAULT, PRESETS
 from .run import new_folder
@@ -76,13 +76,19 @@ def search(
             near = did_you_mean(name, PRESETS)
             raise RequestError(f"`preset` must be one of {', '.join(PRESETS)}, got {name!r}{near}")
         values = read_config(Path(config)) if config is not None else {}
+        check_named(values, options, str(config))
         science, placement = build({**PRESETS[name], **values, **options})
     target = Path(folder or new_folder(science.train.dataset, science.search.strategy))
-    with tempfile.TemporaryDirectory(prefix="actsearch-request-") as scratch:
-        request = Path(scratch, "config.json")
-        request.write_text(json.dumps(to_json(science, placement)), encoding="utf-8")
-        arguments = ["search", "--run-dir", str(target), "--config", str(request)]
-        _drive(arguments, progress=progress)
+    with tempfile.TemporaryFile() as request:  # without a name, so that nothing is ever left
+        request.write(json.dumps(to_json(science, placement)).encode())
+        request.seek(0)
+        config = f"/dev/fd/{request.fileno()}"
+        arguments = ["search", "--run-dir", str(target), "--config", config]
+        if _own(science) is not None:
+            arguments += ["--operators", science.space.operators]
+        if placement.address:
+            arguments += ["--address", placement.address]
+        _drive(arguments, progress=progress, handed=(request.fileno(),))
     return open_run(target, operators=_own(science))
 
 
@@ -121,8 +127,13 @@ def _check_names(options: dict[str, Any], allowed: Any) -> None:
             raise RequestError(f"there is no option `{name}`{near}")
 
 
-def _drive(arguments: Sequence[str], *, progress: bool) -> None:
+def _drive(arguments: Sequence[str], *, progress: bool, handed: Sequence[int] = ()) -> None:
     """Runs a command of `launch.cli` in a process of its own, and waits for it.
+
+    Args:
+        arguments: The command's.
+        progress: Whether to print what it says.
+        handed: Open files that it gets.
 
     Raises:
         RequestError: It said so.
@@ -140,6 +151,7 @@ def _drive(arguments: Sequence[str], *, progress: bool) -> None:
         encoding="utf-8",
         errors="replace",
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        pass_fds=handed,
         start_new_session=True,  # a terminal's Ctrl-C reaches it through us alone, once
     )
     assert process.stdin is not None and process.stderr is not None
@@ -191,7 +203,7 @@ def _end_with_the_caller() -> None:
 
 
 if __name__ == "__main__":
-    from .cli import run
+    from .cli import main
 
     threading.Thread(target=_end_with_the_caller, daemon=True).start()
-    sys.exit(run(sys.argv[1:]))
+    main()

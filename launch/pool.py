@@ -1,7 +1,8 @@
 """The workers of a run: Ray actors, each with at most one trial under way.
 
 An actor goes through its stages by itself: placed on a node, set up on cores of its own, idle,
-training. One that dies is replaced, and its trial handed back.
+training. One that dies is replaced, and its trial handed back. One that was idle for long is asked
+first whether it still lives, so that no trial pays for a death that was not its own.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 MAX_DEATHS_IN_A_ROW = 5
 """Workers that die before they are set up end the run after so many without a success."""
 
+ASKED_AFTER_S = 1.0
+"""A worker that was idle for longer is asked whether it lives; Ray tells of a death within 2 s."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -33,6 +37,8 @@ class Answer:
     result: dict[str, Any] | None = None
     died: str = ""
     """The worker died under the trial; why."""
+    began: bool = True
+    """Whether the trial had begun when the worker died."""
     error: str = ""
     """The trainer raised; what."""
     late: str = ""
@@ -45,11 +51,22 @@ class _Seat:
     actor: Any = None
     reference: Any = None
     stage: str = "gone"
-    trial: Trial | None = None
+    """gone, placing, setting up, idle; with a trial waiting for its node to be empty, asked
+    whether it lives, training."""
+    since: float = 0.0
+    """When the stage began, as `time.monotonic` has it."""
+    node: str = ""
     cores: tuple[int, ...] | None = None
     device: str = ""
-    since: float = 0.0
-    """When the trial began, as `time.monotonic` has it."""
+    trial: Trial | None = None
+    training: dict[str, int] = field(default_factory=dict)
+    """Seed and steps of the trial."""
+    alone: bool = False
+    """Whether the trial is to have the node to itself."""
+
+    def enter(self, stage: str, reference: Any = None) -> None:
+        """Begins a stage that ends when Ray has something for the reference."""
+        self.stage, self.reference, self.since = stage, reference, time.monotonic()
 
 
 @dataclass
@@ -90,7 +107,7 @@ class Pool:
     @property
     def idle(self) -> int:
         """Workers that wait for a trial."""
-        return sum(seat.stage == "idle" for seat in self._seats)
+        return len(self._free())
 
     @property
     def training(self) -> list[Trial]:
@@ -102,11 +119,22 @@ class Pool:
         """What the workers compute on."""
         return sorted({seat.device for seat in self._seats if seat.device})
 
-    def start(self, trial: Trial, *, seed: int, steps: int) -> None:
-        """Gives a trial to an idle worker."""
-        seat = next(seat for seat in self._seats if seat.stage == "idle")
-        seat.trial, seat.stage, seat.since = trial, "training", time.monotonic()
-        seat.reference = seat.actor.train.remote(trial.expression, seed=seed, steps=steps)
+    def start(self, trial: Trial, *, seed: int, steps: int, alone: bool = False) -> None:
+        """Gives a trial to an idle worker.
+
+        Args:
+            trial: The trial.
+            seed: Of its initial weights and batches.
+            steps: How long to train.
+            alone: Whether to wait until nothing else is trained on the worker's node, and to begin
+                nothing there meanwhile: what kills the worker then is the trial, no neighbour.
+        """
+        seat = self._free()[0]
+        seat.trial, seat.training, seat.alone = trial, {"seed": seed, "steps": steps}, alone
+        if alone and self._neighbours(seat):
+            seat.enter("waiting")
+        else:
+            self._begin(seat)
 
     def wait(self, timeout_s: float) -> Iterator[Answer]:
         """Waits until something happens, at most `timeout_s`; yields what workers gave back.
@@ -125,6 +153,9 @@ class Pool:
             if answer is not None:
                 yield answer
         yield from self._late()
+        for seat in self._seats:
+            if seat.stage == "waiting" and not self._neighbours(seat):
+                self._begin(seat)
 
     def close(self) -> None:
         """Ends all workers."""
@@ -138,13 +169,42 @@ class Pool:
         if limit is None:
             return
         for seat in self._seats:
-            if seat.trial is not None and time.monotonic() - seat.since > limit:
-                trial, seat.trial = seat.trial, None
+            if seat.stage == "training" and time.monotonic() - seat.since > limit:
+                trial = seat.trial
+                assert trial is not None
                 self._ray.kill(seat.actor)
                 self._hire(seat)
                 yield Answer(trial, seat.number, late=self.placement.trial_timeout)
 
+    def _free(self) -> list[_Seat]:
+        """Idle workers on nodes that no trial has to itself."""
+        taken = {seat.node for seat in self._seats if seat.alone}
+        return [seat for seat in self._seats if seat.stage == "idle" and seat.node not in taken]
+
+    def _neighbours(self, seat: _Seat) -> bool:
+        """Whether anything else is trained on the node."""
+        return any(
+            other.trial is not None and other.node == seat.node
+            for other in self._seats
+            if other is not seat
+        )
+
+    def _begin(self, seat: _Seat) -> None:
+        if time.monotonic() - seat.since > ASKED_AFTER_S:
+            seat.enter("asked", seat.actor.place.remote())
+        else:
+            self._train(seat)
+
+    def _train(self, seat: _Seat) -> None:
+        assert seat.trial is not None
+        seat.enter("training", seat.actor.train.remote(seat.trial.expression, **seat.training))
+
+    def _leave(self, seat: _Seat) -> None:
+        """The seat has no trial any more."""
+        seat.trial, seat.alone = None, False
+
     def _hire(self, seat: _Seat) -> None:
+        self._leave(seat)
         platform = self.assignment.platform
         seat.actor = self._remote.options(
             num_cpus=self.placement.cpus_per_worker,
@@ -155,7 +215,7 @@ class Pool:
             enable_task_events=False,
             runtime_env={"env_vars": environment(platform, self.placement.gpus_per_worker)},
         ).remote()
-        seat.reference, seat.stage = seat.actor.place.remote(), "placing"
+        seat.enter("placing", seat.actor.place.remote())
 
     def _advance(self, seat: _Seat) -> Answer | None:
         """Takes up what a worker's last call gave, and moves the worker to its next stage."""
@@ -166,24 +226,31 @@ class Pool:
             reason = _first_line(error.cause)
             if stage != "training":
                 raise RunFailedError(f"worker {seat.number} cannot be set up: {reason}") from None
-            seat.reference, seat.stage, seat.trial = None, "idle", None
+            self._leave(seat)
+            seat.enter("idle")
             assert trial is not None
             return Answer(trial, seat.number, error=reason)
         except self._errors.RayError as error:
             self._deaths += trial is None  # what dies in a trial is the trial's to count
             if self._deaths > MAX_DEATHS_IN_A_ROW * self.count:
                 raise RunFailedError(f"workers keep dying: {_first_line(error)}") from None
-            seat.trial = None
             self._hire(seat)
-            return None if trial is None else Answer(trial, seat.number, died=_first_line(error))
+            if trial is None:
+                return None
+            return Answer(trial, seat.number, died=_first_line(error), began=stage == "training")
         if stage == "placing":
-            seat.reference = seat.actor.set_up.remote(self.assignment, self._data, seat.cores)
-            seat.stage = "setting up"
+            seat.node = value
+            setting_up = seat.actor.set_up.remote(self.assignment, self._data, seat.cores)
+            seat.enter("setting up", setting_up)
+            return None
+        if stage == "asked":
+            self._train(seat)
             return None
         if stage == "setting up":
             seat.device = value
             self._deaths = 0
-        seat.reference, seat.stage, seat.trial = None, "idle", None
+        self._leave(seat)
+        seat.enter("idle")
         return None if trial is None else Answer(trial, seat.number, result=value)
 
 

@@ -114,6 +114,7 @@ class Planner:
         self._budgeted = 0
         self._baselines: set[int] = set()
         self._waiting: deque[Trial] = deque()
+        self._attempts = journal.attempts()
         self._rung = 0
         self.proposing = True
         self.ending = ""
@@ -188,10 +189,15 @@ class Planner:
             for trial, outcome in results:
                 self._standings.note(trial.id, outcome)
 
+    def attempts(self, trial: Trial) -> int:
+        """How often a worker died under a trial."""
+        return self._attempts.get(trial.id, 0)
+
     def attempt(self, trial: Trial) -> int:
         """Commits that a worker died under a trial; returns how often that happened to it."""
         with self._journal.transaction():
-            return self._journal.add_attempt(trial.id)
+            self._attempts[trial.id] = self._journal.add_attempt(trial.id)
+        return self._attempts[trial.id]
 
     def give_back(self, trial: Trial) -> None:
         """Puts a trial that has to be run again in front of the others."""

@@ -21,7 +21,6 @@ import os
 import platform
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,9 +30,11 @@ import jax
 import jaxlib.version
 from jax.experimental.compilation_cache import compilation_cache
 
+from .scratch import scratch_path
+
 _KEPT = 64
 """Files that stay; the least recently written go first. A traced step is three, 1 MB in all."""
-_PRIVATE = "process-"
+_PRIVATE = "process"
 _ABANDONED_S = 24 * 3600.0
 """Age at which a process's own folder is taken for one that a crash left behind."""
 
@@ -105,10 +106,11 @@ def _private_copy(folder: Path) -> Path | None:
             return None
         if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             return None
-        for left in folder.glob(f"{_PRIVATE}*"):
-            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+        for left in folder.glob(f"{_PRIVATE}-*"):
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:  # another machine's
                 shutil.rmtree(left, ignore_errors=True)
-        own = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=folder))
+        own = scratch_path(folder, _PRIVATE)
+        own.mkdir(mode=0o700)
     except OSError:
         return None
     for file in _files(folder):

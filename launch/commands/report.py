@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from trainers.scratch import scratch_path
+
 from ..errors import DONE, RequestError
+from ..printable import printable
 
 FILE_NAME = "report.html"
 
@@ -30,14 +32,15 @@ def report(run: Path, *, output: Path | None = None, against: list[Path] | None 
     if output is not None and (output.is_dir() or not output.parent.is_dir()):
         raise RequestError(f"`output` must be a file in a folder that is there, got {output}")
     page = render(gather(run, against or ()))
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    scratch = scratch_path(path.parent, f".{path.name}")
     try:
-        scratch.write_bytes(page)
+        with scratch.open("xb") as stream:  # never through a link that lies there
+            stream.write(page)
         scratch.replace(path)
     except OSError as error:
         scratch.unlink(missing_ok=True)
         raise RequestError(
             f"`output`: cannot write {path} ({error.strerror}); name another file with --output"
         ) from None
-    print(f"{path}  {len(page) / 1e6:.1f} MB")
+    print(printable(f"{path}  {len(page) / 1e6:.1f} MB"))
     return DONE

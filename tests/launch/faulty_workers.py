@@ -3,7 +3,9 @@
     python faulty_workers.py FOLDER FAULTS '{"trials": 12}'
 
 FAULTS are `each`: which fault a candidate meets stands in `MEETS`; `once`: those that kill their worker
-do so once and never again; `none`; `cannot begin`: no worker gets through its set-up.
+do so once and never again; `none`; `cannot begin`: no worker gets through its set-up; `waits`:
+every trial leaves a file begun-N in the folder above FOLDER and goes on once there is a file `go`;
+`eats`: a candidate with an error function takes memory until something stops it.
 """
 
 from __future__ import annotations
@@ -44,11 +46,26 @@ def worker(faults: str, folder: Path) -> type:
             fault = next((fault for part, fault in MEETS.items() if part in expression), "")
             digest = hashlib.sha256(f"{expression} {seed} {steps}".encode()).digest()
             mark = folder / f"{digest.hex()}.met"
+            if faults == "waits":
+                (folder / f"begun-{digest.hex()}").touch()
+                while not (folder / "go").exists():
+                    time.sleep(0.05)
+            if faults == "eats" and fault == "lacks memory":
+                mark.touch()
+                self.eat()
             if faults == "each" or (faults == "once" and fault == "dies" and not mark.exists()):
                 mark.touch()
                 self.meet(fault, expression)
             accuracy = int.from_bytes(digest[:4], "big") / 2**32
             return {"status": "ok", "accuracy": accuracy, "loss": 1.0, "elapsed": 0.01}
+
+        def eat(self) -> None:
+            """12 GiB, in pieces of 64 MiB, and then no more."""
+            eaten = []
+            for _ in range(192):
+                eaten.append(b"x" * 2**26)
+                time.sleep(0.02)
+            time.sleep(60)
 
         def meet(self, fault: str, expression: str) -> None:
             if fault == "hangs":

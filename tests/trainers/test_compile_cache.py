@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from trainers.compile_cache import default_folder, kept_programs
+from trainers.scratch import scratch_path
 
 
 @pytest.fixture
@@ -68,15 +69,16 @@ def test_a_process_that_dies_while_it_writes_leaves_nothing_that_is_read(tmp_pat
         (own / "torn").write_bytes(b"half")
         raise KeyboardInterrupt
     assert not list(folder.iterdir())
-    # SIGKILL: its folder stays for a day, and is never looked into.
-    dead, old = folder / "process-dead", folder / "process-old"
-    for left in (dead, old):
+    # SIGKILL: its folder stays until the next process comes, a day where machines share it.
+    gone = scratch_path(folder, "process").name.replace(str(os.getpid()), str(2**22 + 1))
+    dead, elsewhere, old = (folder / name for name in (gone, "process-else-1", "process-else-2"))
+    for left in (dead, elsewhere, old):
         left.mkdir()
         (left / "torn").write_bytes(b"half")
     then = time.time() - 90_000
     os.utime(old, (then, then))
     compile_and_run(folder, 5.0)
-    assert dead.exists() and not old.exists()
+    assert [path.name for path in folder.glob("process-*")] == [elsewhere.name]
     assert all(path.name != "torn" for path in folder.iterdir())
 
 
