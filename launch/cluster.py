@@ -1,25 +1,29 @@
 """Starts Ray on this machine or joins a running cluster, and leaves nothing behind.
 
-A local Ray binds to loopback, has no dashboard and sends no usage statistics; its session lives in
-a private folder of ours, removed at exit and, after a SIGKILL, at the next start.
+A local Ray binds to loopback, wants a token that only its own processes have, has no dashboard and
+sends no usage statistics; its session lives in a private folder of ours, removed at exit and, after
+a SIGKILL, at the next start.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .address import check_that_it_answers
+from trainers.scratch import scratch_path
+
+from .address import refusal
 from .config import PlacementConfig
 from .errors import RequestError, RunFailedError
 
-_PREFIX = "actsearch-ray-"
 _MEBIBYTE = 1024 * 1024
 
 
@@ -42,7 +46,7 @@ def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
         data_bytes: Size of what will be put into the object store.
 
     Raises:
-        RequestError: The address does not answer, or not one worker fits.
+        RequestError: The cluster does not let us in, or not one worker fits.
         RunFailedError: Ray does not start on this machine.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -52,6 +56,10 @@ def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
         # Ray's name for "this is one machine": its servers then bind to loopback. It is read when
         # ray is imported; asking for 127.0.0.1 as the node's address alone is overruled.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        if "ray" not in sys.modules:
+            # Other users of this machine reach loopback as well. Ray would keep a token at home.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+            os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         # Ray tells of workers that died on standard output, which is for results alone.
         yield from _joined(placement, data_bytes)
@@ -64,31 +72,27 @@ def _joined(placement: PlacementConfig, data_bytes: int) -> Iterator[Room]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     folder = None
     if placement.address:
-        check_that_it_answers(placement.address)
         try:
-            ray.init(address=placement.address, **quiet)
-        except (ConnectionError, ValueError, TimeoutError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise RequestError(
-                f"`address`: no Ray cluster answers at {placement.address!r} ({reason})"
-            ) from None
+            with _away():
+                ray.init(address=placement.address, **quiet)
+        except Exception as error:  # of many kinds, and its class says less than its words
+            raise refusal(placement.address, str(error) or type(error).__name__) from None
     else:
-        remove_stale_folders()
         cores = len(os.sched_getaffinity(0))
         wanted = cores if placement.workers == "auto" else int(placement.workers)
-        folder = Path(tempfile.gettempdir()) / f"{_PREFIX}{os.getpid()}"
-        shutil.rmtree(folder, ignore_errors=True)  # of an attempt of ours that came to nothing
+        folder = scratch_path(Path(tempfile.gettempdir()), "actsearch-ray")
         folder.mkdir(mode=0o700)
         try:
-            ray.init(
-                num_cpus=max(cores, wanted * placement.cpus_per_worker),
-                object_store_memory=max(100 * _MEBIBYTE, data_bytes + 64 * _MEBIBYTE),
-                resources=placement.custom_resources or None,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                _temp_dir=str(folder),
-                **quiet,
-            )
+            with _away():
+                ray.init(
+                    num_cpus=max(cores, wanted * placement.cpus_per_worker),
+                    object_store_memory=max(100 * _MEBIBYTE, data_bytes + 64 * _MEBIBYTE),
+                    resources=placement.custom_resources or None,
+                    include_dashboard=False,
+                    _node_ip_address="127.0.0.1",
+                    _temp_dir=str(folder),
+                    **quiet,
+                )
         except Exception as error:  # Ray raises this very class where its processes do not come up
             ray.shutdown()  # of those that did
             shutil.rmtree(folder, ignore_errors=True)
@@ -102,6 +106,21 @@ def _joined(placement: PlacementConfig, data_bytes: int) -> Iterator[Room]:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _away() -> Iterator[None]:
+    """Leaves the working directory: Ray puts it in front of its workers' path.
+
+    A `jax.py` that lies in a stranger's folder would otherwise be what workers import, if somebody
+    stands there. Where Python itself looks into it, as under `python -m`, it stays.
+    """
+    here = Path.cwd()
+    if any(Path(entry).resolve() == here for entry in sys.path):
+        yield
+        return
+    with contextlib.chdir("/"):
+        yield
 
 
 def workers_that_fit(placement: PlacementConfig, resources: Mapping[str, float]) -> int:
@@ -128,11 +147,3 @@ def workers_that_fit(placement: PlacementConfig, resources: Mapping[str, float])
             f"each needs {one}, Ray has {has}"
         )
     return wanted
-
-
-def remove_stale_folders() -> None:
-    """Removes session folders of drivers that are gone."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        owner = folder.name.removeprefix(_PREFIX)
-        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
-            shutil.rmtree(folder, ignore_errors=True)

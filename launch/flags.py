@@ -18,6 +18,7 @@ from typing import Any
 from search.controller import ControllerConfig
 from search.evolution import EvolutionConfig
 from search.exhaustive import ExhaustiveConfig
+from spaces.operator_source import BUILT_IN
 from spaces.suggest import did_you_mean
 from trainers.config import TrainConfig
 
@@ -172,6 +173,30 @@ def read_config(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # also a number of too many digits
         raise RequestError(f"{path} is no JSON: {str(error).splitlines()[0]}") from None
     return values_from_json(document, str(path))
+
+
+def check_named(values: Mapping[str, Any], named: Collection[str], origin: str) -> None:
+    """Refuses what a file asks for and what runs its author's code, unless the request has it too.
+
+    Args:
+        values: By flag name, from the file.
+        named: Flags that stand in the request itself.
+        origin: The file.
+
+    Raises:
+        RequestError: It asks for operators of its own, or for a Ray cluster.
+    """
+    operators, address = values.get("operators", BUILT_IN), values.get("address", "")
+    if operators != BUILT_IN and "operators" not in named:
+        raise RequestError(
+            f"{origin} asks for operators of its own, which are code: name them in the request, "
+            f"--operators {operators}"
+        )
+    if address and "address" not in named:
+        raise RequestError(
+            f"{origin} asks for the Ray cluster at {address!r}, which runs code: name it in the "
+            f"request, --address {address}; --address '' is this machine"
+        )
 
 
 def differences(

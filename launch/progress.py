@@ -7,7 +7,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 
@@ -59,7 +58,7 @@ class Progress:
     def say(self, what: str) -> None:
         """Names a stage of the start."""
         if self._console is not None:
-            self._console.print(f"[dim]{escape(what)} …[/]", highlight=False)
+            self._console.print(f"{what} …", style="dim", highlight=False)
 
     def begin(self, planner: Planner, pool: Pool) -> None:
         """From here on trials are counted."""
@@ -70,8 +69,8 @@ class Progress:
                 SpinnerColumn(),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[rate]}"),
-                TextColumn("{task.description}"),
+                TextColumn("{task.fields[rate]}", markup=False),
+                TextColumn("{task.description}", markup=False),
                 console=self._console,
                 transient=True,
             )
@@ -126,7 +125,7 @@ class Progress:
             return f"stopping ({stopping}): {under_way} trials under way; once more stops now"
         if self._best is None:
             return "starting workers" if not self._here else f"{self._failures} without reward"
-        text = f"best {self._best[0]:.2%}  {escape(self._best[1])}"
+        text = f"best {self._best[0]:.2%}  {self._best[1]}"
         if self._known:
             text += f"  ({self._known} known before)"
         return text + (f"  ({self._failures} without reward)" if self._failures else "")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import itertools
 import json
 import os
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search.journal import FILE_NAME, Journal, JournalError
+from search.lock import LOCK_NAME, RunLock, check_unlocked
 from spaces import OperatorSource, read_source
 
 from .config import PlacementConfig, Science
@@ -68,7 +71,7 @@ def start_or_resume(
         _check_parent(folder, parent)
         if (folder / FILE_NAME).exists():
             return resume(folder, placement, science.space.operators)
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    elif folder.exists() and (not folder.is_dir() or any(map(_is_foreign, folder.iterdir()))):
         raise RequestError(
             f"`run_dir` must be a new or empty folder, or a run; {folder} is neither"
         )
@@ -114,6 +117,18 @@ def resume(folder: Path, placement: PlacementConfig | None, operators: str | Non
     return Run(folder, science, placement or before, source, journal, resumed=True)
 
 
+def check_free(folder: Path) -> None:
+    """Whether a driver could begin to work on a run, looked at before anything costly is begun.
+
+    Raises:
+        RequestError: Another driver is at work, or nothing would keep one out.
+    """
+    try:
+        check_unlocked(folder)
+    except JournalError as error:
+        raise RequestError(str(error)) from None
+
+
 def read_run_config(folder: Path) -> tuple[Science, PlacementConfig]:
     """What a run was asked to do.
 
@@ -132,6 +147,10 @@ def check_run(folder: Path, what: str = "") -> None:
     """
     if not folder.exists():
         raise RequestError(f"{what}{folder} does not exist")
+    if (folder / CONFIG_NAME).is_symlink():
+        raise RequestError(
+            f"{what}{folder / CONFIG_NAME} is a link to somewhere else: it is no run"
+        )
     if not (folder / CONFIG_NAME).is_file():
         raise RequestError(f"{what}{folder} holds no {CONFIG_NAME}: it is no run")
 
@@ -161,9 +180,12 @@ def inherited(parent: Path, run_dir: Path | None, *, operators_named: bool) -> d
 
 
 def new_folder(dataset: str, strategy: str) -> Path:
-    """A folder for a run that nobody gave a name: by time and by what it does."""
+    """A folder that is not there yet, for a run that nobody gave a name: by time and what it does."""
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    return RUNS / f"{stamp}-{dataset}-{strategy}"
+    name = f"{stamp}-{dataset}-{strategy}"
+    # One hour of the year comes twice, a clock may be put back, and two may begin in one second.
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(path for each in names if not (path := RUNS / each).exists())
 
 
 def _check_parent(folder: Path, parent: Path | None) -> None:
@@ -184,15 +206,57 @@ def _create(
     operators: OperatorSource,
     beginning: Beginning | None,
 ) -> Run:
+    """Makes a run; where that fails nothing of it is left.
+
+    Raises:
+        RequestError: It cannot be written, or another driver makes it.
+    """
     origin, write = (None, None) if beginning is None else (beginning.origin, beginning.write)
+    document = json.dumps(to_json(science, placement, origin), indent=2) + "\n"
+    meta = {"operators_sha256": operators.sha256}
+    begun = (folder / CONFIG_NAME).exists()
+    new = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        scratch = folder / f".{CONFIG_NAME}.{os.getpid()}"
-        scratch.write_text(json.dumps(to_json(science, placement, origin), indent=2) + "\n")
-        scratch.replace(folder / CONFIG_NAME)
-        journal = Journal.create(folder, {"operators_sha256": operators.sha256}, write)
-    except OSError as error:
-        raise RequestError(f"`run_dir`: cannot write {folder}: {error.strerror}") from None
-    except JournalError as error:
-        raise RequestError(str(error)) from None
+        lock = RunLock.take(folder)
+        if (folder / CONFIG_NAME).exists() != begun or (folder / FILE_NAME).exists():
+            lock.release()
+            raise RequestError(f"another driver has just made {folder}: repeat the command")
+        try:
+            _write(folder / CONFIG_NAME, document)
+            journal = Journal.create(folder, meta, write, lock=lock)
+        except BaseException:
+            if not begun:
+                (folder / CONFIG_NAME).unlink(missing_ok=True)
+            lock.release(remove=True)
+            raise
+    except BaseException as error:
+        for each in new:
+            with contextlib.suppress(OSError):
+                each.rmdir()
+        if isinstance(error, JournalError):
+            raise RequestError(f"`run_dir`: {error}") from None
+        if isinstance(error, OSError):
+            told = f"`run_dir`: cannot write {folder}: {error.strerror}; nothing of it was kept"
+            raise RequestError(told) from None
+        raise
     return Run(folder, science, placement, operators, journal, resumed=False)
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes a file that is whole or not there, and is on disk."""
+    scratch = path.with_name(f".{path.name}")
+    try:
+        with scratch.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+def _is_foreign(path: Path) -> bool:
+    """Whether a file is no trace of a run whose making was killed."""
+    return path.name != LOCK_NAME and not path.name.startswith((f".{CONFIG_NAME}", f".{FILE_NAME}"))

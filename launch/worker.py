@@ -72,6 +72,16 @@ def operator_table(operators: Any, assignment: Assignment) -> OperatorTable:
     )
 
 
+def _backend() -> str:
+    """What JAX computes on, or why it cannot where it was told to."""
+    import jax
+
+    try:
+        return jax.default_backend()
+    except RuntimeError as error:
+        return f"none ({str(error).partition(' (set JAX_PLATFORMS')[0]})"
+
+
 class Worker:
     """Trains children, one at a time."""
 
@@ -99,10 +109,9 @@ class Worker:
         from trainers.trainer import Trainer
 
         use_cores(assignment.cpus)
-        if jax.default_backend() != assignment.platform:
+        if (found := _backend()) != assignment.platform:
             raise RuntimeError(
-                f"the worker was to compute on {assignment.platform}, "
-                f"JAX has {jax.default_backend()}"
+                f"the worker was to compute on {assignment.platform}, JAX has {found}"
             )
         self._assignment = assignment
         self._operators = assignment.operators.load()

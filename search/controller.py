@@ -23,6 +23,14 @@ from .strategy import Proposal, State, checked
 if TYPE_CHECKING:
     from spaces import SearchSpace
 
+_LARGEST_REWARD = 1e6
+"""A larger reward, or smaller than minus this, counts as this: its square is far inside float32.
+Accuracies are 0 to 1."""
+
+_LARGEST = {"init_scale": 100, "learning_rate": 1, "clip": 1000, "entropy_weight": 1000}
+"""Options beyond these leave the range of float32 sooner than they learn: Adam moves a weight by
+about the learning rate at every step, and weights start around 0.1."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ControllerConfig:
@@ -75,6 +83,9 @@ class ControllerConfig:
                 raise ValueError(f"`{name}` must be > 0 and finite, got {getattr(self, name)}")
         if not 0 <= self.entropy_weight < float("inf"):
             raise ValueError(f"`entropy_weight` must be ≥ 0 and finite, got {self.entropy_weight}")
+        for name, largest in _LARGEST.items():
+            if getattr(self, name) > largest:
+                raise ValueError(f"`{name}` must be ≤ {largest}, got {getattr(self, name)}")
         if not 0 <= self.baseline_decay < 1:
             raise ValueError(f"`baseline_decay` must be in [0, 1), got {self.baseline_decay}")
 
@@ -146,7 +157,7 @@ class Controller:
         entry = {
             "tokens": list(proposal.tokens),
             "log_probs": list(proposal.details["log_probs"]),
-            "reward": checked(reward),
+            "reward": _bounded(checked(reward)),
         }
         state = {**state, "told": [*state["told"], entry]}
         return self._updated(state) if len(state["told"]) == self._config.batch_size else state
@@ -191,7 +202,10 @@ class Controller:
         }
 
     def _updated(self, state: State) -> State:
-        """Learns from the full buffer, and empties it."""
+        """Learns from the full buffer, and empties it.
+
+        An update that leaves the range of float32 is not made: the network stays as it was.
+        """
         told = state["told"]
         state = {**state, "told": []}
         known = [entry["reward"] for entry in told if entry["reward"] is not None]
@@ -220,10 +234,10 @@ class Controller:
             shape=self._shape,
             hyper=self._hyper,
         )
+        learned = {"params": _plain(params), "adam": _plain(adam._asdict())}
         return {
             **state,
-            "params": _plain(params),
-            "adam": _plain(adam._asdict()),
+            **(learned if _finite(learned) else {}),
             "baseline": baseline,
             "mean_reward": mean,
             "queue": self._empty(),
@@ -236,6 +250,18 @@ class Controller:
             "tokens": np.zeros(none, np.int32),
             "log_probs": np.zeros(none, np.float32),
         }
+
+
+def _bounded(reward: float | None) -> float | None:
+    """Returns the reward within ± `_LARGEST_REWARD`."""
+    return None if reward is None else min(max(reward, -_LARGEST_REWARD), _LARGEST_REWARD)
+
+
+def _finite(tree: Any) -> bool:
+    """Whether nested dicts of arrays hold finite numbers only."""
+    if isinstance(tree, dict):
+        return all(map(_finite, tree.values()))
+    return bool(np.isfinite(tree).all())
 
 
 def _plain(tree: Any) -> Any:

@@ -14,20 +14,36 @@ from typing import Any
 
 SAFE = "every trial that was recorded is safe"
 
+_DAMAGED = "it is damaged: put a copy in its place or begin a new run"
+
 _ADVICE = {
+    sqlite3.SQLITE_ERROR: _DAMAGED,
     sqlite3.SQLITE_FULL: f"the disk is full; {SAFE}: make room and repeat the command",
     sqlite3.SQLITE_READONLY: f"it may not be written; {SAFE}: allow writing and repeat the command",
     sqlite3.SQLITE_IOERR: f"the disk does not do what it should; {SAFE} as far as the disk is: "
     "repeat the command on a sound one",
     sqlite3.SQLITE_CANTOPEN: "the folder or the right to write there is missing",
     sqlite3.SQLITE_BUSY: "another program holds it: end that one and repeat the command",
-    sqlite3.SQLITE_CORRUPT: "it is damaged: put a copy in its place or begin a new run",
+    sqlite3.SQLITE_CORRUPT: _DAMAGED,
     sqlite3.SQLITE_NOTADB: "it is damaged or no journal: put a copy in its place or begin a new run",
 }
 
 
+_NO_LOG = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_PROTOCOL})
+"""Errors of a file system that has no memory to share between the users of a write-ahead log."""
+
+
 class JournalError(ValueError):
-    """The journal cannot be used; the message is one line that says why."""
+    """The journal cannot be used; the message is one line that says why.
+
+    Args:
+        message: That line.
+        code: SQLite's primary code of the error, where it was SQLite's.
+    """
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Connection(sqlite3.Connection):
@@ -78,7 +94,7 @@ def connect(path: Path, *, mode: str = "") -> Connection:
     Args:
         path: The file; it is made if it is missing and nothing is said of a mode.
         mode: Parameters of an SQLite address, for example `mode=ro`; none opens it for writing,
-            with a write-ahead log that is on disk with every commit.
+            so that every commit is on disk before it returns.
 
     Raises:
         JournalError: It cannot be opened.
@@ -94,9 +110,58 @@ def connect(path: Path, *, mode: str = "") -> Connection:
     assert isinstance(connection, Connection)
     connection.path = path
     if not mode:
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
+        try:
+            _log(connection)
+            connection.execute("PRAGMA foreign_keys=ON")
+        except BaseException:
+            connection.close()
+            raise
     return connection
+
+
+def in_memory(file: Path, path: Path) -> Connection:
+    """A copy in memory of a database whose file may be changed; `path` is what errors name."""
+    with faults(path):
+        source = sqlite3.connect(file)
+        try:
+            source.execute("PRAGMA journal_mode=DELETE")  # folds a log into the file
+            connection = sqlite3.connect(":memory:", isolation_level=None, factory=Connection)
+            source.backup(connection)
+        finally:
+            source.close()
+    connection.path = path
+    return connection
+
+
+def _log(connection: Connection) -> None:
+    """Has commits logged ahead, or, on a file system where that cannot be, undone from a journal.
+
+    A write-ahead log needs memory that all who open the file share, which a network's file system
+    may refuse, by an error or by keeping the mode that it has. A rollback journal needs none: a
+    commit takes some more syncs, its folder is synced too (EXTRA), and a reader can make the driver
+    wait, for a minute before that is an error.
+    """
+    try:
+        granted = _log_mode(connection, "WAL")
+    except JournalError as error:
+        if error.code not in _NO_LOG:
+            raise
+        granted = ""
+    if granted == "wal":
+        connection.execute("PRAGMA synchronous=FULL")
+        return
+    if _log_mode(connection, "DELETE") != "delete":
+        raise JournalError(
+            f"{connection.path}: its file system can keep neither a write-ahead log nor a rollback "
+            f"journal; {SAFE}: copy the folder to a local disk and repeat the command there"
+        )
+    connection.execute("PRAGMA synchronous=EXTRA")
+    connection.execute("PRAGMA busy_timeout=60000")
+
+
+def _log_mode(connection: Connection, wanted: str) -> str:
+    """Asks for a mode; returns the one that is granted."""
+    return str(connection.execute(f"PRAGMA journal_mode={wanted}").fetchone()[0])
 
 
 @contextmanager
@@ -128,5 +193,9 @@ def _told(path: Path, call: Callable[..., Any], *arguments: Any) -> Any:
 
 def _in_words(path: Path, error: sqlite3.Error) -> JournalError:
     code = getattr(error, "sqlite_errorcode", None)
-    advice = None if code is None else _ADVICE.get(code & 0xFF)
-    return JournalError(f"{path}: {error}" + ("" if advice is None else f": {advice}"))
+    if code is None and "decode" in str(error):
+        return JournalError(f"{path}: a text in it is not what was written: {_DAMAGED}")
+    primary = None if code is None else code & 0xFF
+    advice = "" if primary is None else _ADVICE.get(primary, "")
+    told = "".join(each if each.isprintable() else " " for each in str(error))
+    return JournalError(f"{path}: {told}{advice and f': {advice}'}", primary)

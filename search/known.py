@@ -6,49 +6,25 @@ means something else here than there gives nothing away, and an equal function i
 is recognised. The rows are copies: the earlier run may be deleted.
 
 The tables are made for a run that grew from another, and for no other; `known_trials` lists those
-trials of this run whose outcome came from there.
+trials of this run whose outcome came from there. Their rows are sealed and counted as all others.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .journal import Journal
 from .outcome import Outcome, Trial
-from .schema import CandidateRow
+from .row_writer import as_json, real
+from .schema import KNOWN_SCHEMA, CandidateRow, statements
 
 if TYPE_CHECKING:
     from spaces import FingerprintIndex
-
-TABLES = (
-    """
-    CREATE TABLE known_functions (
-        id INTEGER PRIMARY KEY,
-        expression TEXT NOT NULL,          -- canonical text
-        fingerprint BLOB NOT NULL          -- float64 [3 N / 2]
-    )
-    """,
-    """
-    CREATE TABLE known_outcomes (
-        function INTEGER NOT NULL REFERENCES known_functions (id),
-        replicate INTEGER NOT NULL,
-        steps INTEGER NOT NULL,
-        run TEXT NOT NULL,                 -- where it was trained
-        trial INTEGER NOT NULL,            -- its number there
-        status TEXT NOT NULL,
-        reward REAL,
-        loss REAL,
-        details TEXT NOT NULL,
-        PRIMARY KEY (function, replicate, steps)
-    )
-    """,
-    "CREATE TABLE known_trials (trial INTEGER PRIMARY KEY REFERENCES trials (id))",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,24 +54,10 @@ def known_trainings(journal: Journal, name: str, steps: Sequence[int]) -> Iterat
         steps: Of each of its rungs.
     """
     if is_grown(journal):
-        query = """
-            SELECT f.expression, f.fingerprint, o.replicate, o.steps, o.run, o.trial,
-                   o.status, o.reward, o.loss, o.details
-            FROM known_outcomes o JOIN known_functions f ON f.id = o.function
-            ORDER BY o.function, o.steps, o.replicate
-        """
-        for expression, fingerprint, replicate, budget, run, number, *rest in journal.execute(
-            query
-        ):
-            status, reward, loss, details = rest
+        for function, replicate, budget, run, number, *rest in journal.rows("known_outcomes"):
+            expression, fingerprint = _function(journal, function)
             yield KnownTraining(
-                expression=expression,
-                fingerprint=np.frombuffer(fingerprint, "<f8"),
-                replicate=replicate,
-                steps=budget,
-                run=run,
-                trial=number,
-                outcome=Outcome(status, reward, loss, details=json.loads(details)),
+                expression, fingerprint, replicate, budget, run, number, _outcome(*rest)
             )
     for trial, outcome in journal.trials():
         if outcome is None or outcome.status == "failed":
@@ -113,38 +75,44 @@ def keep(journal: Journal, trainings: Iterator[KnownTraining]) -> None:
     """Makes the tables of a new run and fills them, within the caller's transaction."""
     from spaces import FingerprintIndex
 
-    for table in TABLES:
+    for table in statements(KNOWN_SCHEMA):
         journal.execute(table)
     index: FingerprintIndex[int] = FingerprintIndex()
+    there: set[tuple[int, int, int]] = set()
     for training in trainings:
         function = index.find(training.fingerprint)
         if function is None:
             function = len(index) + 1
             index.add(function, training.fingerprint)
             blob = training.fingerprint.astype("<f8").tobytes()
-            row = (function, training.expression, blob)
-            journal.execute("INSERT INTO known_functions VALUES (?, ?, ?)", row)
-        outcome = training.outcome
-        journal.execute(
-            "INSERT OR IGNORE INTO known_outcomes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                function,
-                training.replicate,
-                training.steps,
-                training.run,
-                training.trial,
-                outcome.status,
-                outcome.reward,
-                outcome.loss,
-                json.dumps(dict(outcome.details), separators=(",", ":")),
-            ),
-        )
+            journal.add_row("known_functions", function, training.expression, blob)
+        key = (function, training.replicate, training.steps)
+        if key not in there:
+            there.add(key)
+            origin, outcome = (training.run, training.trial), training.outcome
+            measured = (outcome.status, real(outcome.reward), real(outcome.loss))
+            details = as_json(dict(outcome.details))
+            journal.add_row("known_outcomes", *key, *origin, *measured, details)
 
 
 def is_grown(journal: Journal) -> bool:
     """Whether the run grew from another."""
     query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'known_outcomes'"
-    return journal.execute(query).fetchone() is not None
+    found = journal.execute(query).fetchone() is not None
+    if not found and journal.at_least("known_outcomes"):
+        raise journal.damaged("the table known_outcomes is missing")
+    return found
+
+
+def _function(journal: Journal, number: int) -> tuple[str, np.ndarray]:
+    """A known function: its text and its fingerprint."""
+    for _, expression, fingerprint in journal.rows("known_functions", "id = ?", (number,)):
+        return expression, np.frombuffer(fingerprint, "<f8")
+    raise journal.damaged("a row of known_functions is missing")
+
+
+def _outcome(status: Any, reward: float | None, loss: float | None, details: str) -> Outcome:
+    return Outcome(status, reward, loss, details=json.loads(details))
 
 
 def known_trials(journal: Journal, *, budget: bool = False) -> set[int]:
@@ -156,9 +124,11 @@ def known_trials(journal: Journal, *, budget: bool = False) -> set[int]:
     """
     if not is_grown(journal):
         return set()
-    query = "SELECT k.trial FROM known_trials k JOIN trials t ON t.id = k.trial"
-    only = " WHERE t.rung = 0 AND NOT t.baseline" if budget else ""
-    return {number for (number,) in journal.execute(query + only)}
+    found = {number for (number,) in journal.rows("known_trials")}
+    if not budget:
+        return found
+    query = "SELECT id FROM trials WHERE rung = 0 AND NOT baseline"
+    return found.intersection(number for (number,) in journal.execute(query))
 
 
 class Known:
@@ -178,8 +148,7 @@ class Known:
         self.trials = known_trials(journal)
         """Trials of this run that were given an outcome from here."""
         if self._any:
-            query = "SELECT id, fingerprint FROM known_functions ORDER BY id"
-            for number, fingerprint in journal.execute(query):
+            for number, _, fingerprint in journal.rows("known_functions"):
                 self._index.add(number, np.frombuffer(fingerprint, "<f8"))
 
     def take(self, trial: Trial, row: CandidateRow, steps: int) -> Outcome | None:
@@ -197,19 +166,15 @@ class Known:
         if not self._any or row.fingerprint is None:
             return None
         function = self._index.find(row.fingerprint)
-        query = """
-            SELECT status, reward, loss, details, run, trial FROM known_outcomes
-            WHERE function = ? AND replicate = ? AND steps = ?
-        """
-        found = self._journal.execute(query, (function, trial.replicate, steps)).fetchone()
-        if found is None:
-            return None
-        self._journal.execute("INSERT INTO known_trials VALUES (?)", (trial.id,))
-        self.trials.add(trial.id)
-        status, reward, loss, details, run, number = found
-        origin = {"known_from": {"run": run, "trial": number}}
-        return Outcome(status, reward, loss, 0.0, {**json.loads(details), **origin})
+        key = "function = ? AND replicate = ? AND steps = ?"
+        found = self._journal.rows("known_outcomes", key, (function, trial.replicate, steps))
+        for _, _, _, run, number, *rest in found:
+            self._journal.add_row("known_trials", trial.id)
+            self.trials.add(trial.id)
+            outcome = _outcome(*rest)
+            origin = {"known_from": {"run": run, "trial": number}}
+            return replace(outcome, details={**outcome.details, **origin})
+        return None
 
     def _fingerprint(self, number: int) -> np.ndarray:
-        query = "SELECT fingerprint FROM known_functions WHERE id = ?"
-        return np.frombuffer(self._journal.execute(query, (number,)).fetchone()[0], "<f8")
+        return _function(self._journal, number)[1]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Status = Literal["ok", "diverged", "failed"]
-"""`diverged`: the child's loss was not finite; `failed`: the machinery broke, not the function."""
+"""`diverged`: a loss or a trainable vector was not finite; `failed`: the machinery broke, not the
+function."""
 
 BY_CHANCE = "by_chance"
 """Key of an outcome's details: the machine decided it and not the seed, as with a time-out. Runs of
@@ -55,6 +57,11 @@ class Outcome:
                 f"`reward` must be given exactly if `status` is ok, got {self.reward!r} with "
                 f"{self.status!r}"
             )
+        # SQLite has no NaN: a row with one could be written and never be read again.
+        for name in ("reward", "loss"):
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                raise ValueError(f"`{name}` must be finite or None, got {value}")
 
     @property
     def reason(self) -> str:

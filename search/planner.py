@@ -372,7 +372,13 @@ class Planner:
             met.add(root or 0)
         snapshot = self._journal.snapshot()
         if snapshot is not None:
-            self._next, self._state = snapshot[0], decode_state(snapshot[1])
+            try:
+                self._next, self._state = snapshot[0], decode_state(snapshot[1])
+            except (ValueError, RecursionError) as error:
+                raise JournalError(
+                    f"the strategy's state in the journal of {self._journal.folder} cannot be read: "
+                    f"{error}"
+                ) from None
             self._told = max(0, self._next - self.plan.window)
         for row in self._journal.proposals(since=self._told):
             proposal = Proposal(row.tokens, row.details)

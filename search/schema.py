@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Version of the tables below; a journal of another version is refused."""
 
 SCHEMA = """
--- A seal is the CRC-32 of what a row holds; a blob has its own as its last four bytes.
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value TEXT NOT NULL,
+    seal INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE candidates (
     id INTEGER PRIMARY KEY,
     expression TEXT NOT NULL UNIQUE,   -- canonical text
@@ -44,8 +47,8 @@ CREATE TABLE trials (
     replicate INTEGER NOT NULL,
     rung INTEGER NOT NULL,
     baseline INTEGER NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,           -- workers that died during it
-    seal INTEGER NOT NULL,                         -- of them but attempts, and of the expression
+    attempts INTEGER NOT NULL,         -- workers that died during it
+    seal INTEGER NOT NULL,             -- and of the candidate's expression
     UNIQUE (candidate, replicate, rung)
 );
 CREATE TABLE outcomes (
@@ -55,18 +58,64 @@ CREATE TABLE outcomes (
     loss REAL,
     seconds REAL NOT NULL,
     details TEXT NOT NULL,
-    finished REAL NOT NULL,                        -- Unix time
-    seal INTEGER NOT NULL,                         -- of all columns but details and finished
+    finished REAL NOT NULL,            -- Unix time by the clock of the driver's machine
+    sitting INTEGER REFERENCES sittings (id),      -- in which it was recorded
+    worked REAL NOT NULL,              -- seconds of that sitting until then, by no clock
+    seal INTEGER NOT NULL,             -- of all columns but details
     details_seal INTEGER NOT NULL
 );
-CREATE TABLE snapshots (t INTEGER PRIMARY KEY, state BLOB NOT NULL, metrics TEXT NOT NULL);
-CREATE TABLE sittings (                            -- one row for each time a driver worked on the run
+CREATE TABLE snapshots (
+    t INTEGER PRIMARY KEY,
+    state BLOB NOT NULL,               -- empty but for the last one
+    metrics TEXT NOT NULL,
+    seal INTEGER NOT NULL
+);
+CREATE TABLE sittings (                -- one row for each time a driver worked on the run
     id INTEGER PRIMARY KEY,
-    started REAL NOT NULL,
-    seconds REAL NOT NULL DEFAULT 0,
-    details TEXT NOT NULL
+    started REAL NOT NULL,             -- Unix time by the clock of the driver's machine
+    seconds REAL NOT NULL,             -- 0 while it goes on, and of one that was killed
+    details TEXT NOT NULL,
+    seal INTEGER NOT NULL
 );
 """
+"""The tables of every run, see `statements`.
+
+Each row has a seal, the CRC-32 of its other columns where nothing else is said; a blob has its own as
+its last four bytes. `meta` has under `head` how many rows the tables have, so that a row that has
+gone is missed.
+"""
+
+KNOWN_SCHEMA = """
+CREATE TABLE known_functions (
+    id INTEGER PRIMARY KEY,
+    expression TEXT NOT NULL,          -- canonical text
+    fingerprint BLOB NOT NULL,         -- float64 [3 N / 2]
+    seal INTEGER NOT NULL
+);
+CREATE TABLE known_outcomes (
+    function INTEGER NOT NULL REFERENCES known_functions (id),
+    replicate INTEGER NOT NULL,
+    steps INTEGER NOT NULL,
+    run TEXT NOT NULL,                 -- where it was trained
+    trial INTEGER NOT NULL,            -- its number there
+    status TEXT NOT NULL,
+    reward REAL,
+    loss REAL,
+    details TEXT NOT NULL,
+    seal INTEGER NOT NULL,
+    PRIMARY KEY (function, replicate, steps)
+);
+CREATE TABLE known_trials (            -- trials of this run whose outcome came from there
+    trial INTEGER PRIMARY KEY REFERENCES trials (id),
+    seal INTEGER NOT NULL
+);
+"""
+"""The tables besides of a run that grew from another, see `search.known`."""
+
+
+def statements(schema: str) -> list[str]:
+    """The statements of a schema, as SQLite keeps them."""
+    return [each.strip() for each in schema.split(";\n") if each.strip()]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Seals of the journal's rows: a byte that is not what was written is noticed when it is read.
 
 SQLite finds a torn page by its write-ahead log and a broken tree by its pointers, not a value that
-something else has overwritten. A seal is the CRC-32 of a row's values, a blob's stands at its end.
+something else has overwritten. A seal is the CRC-32 of a row's values, a blob's stands at its end: of
+four thousand million damages one is overlooked. It is no signature: who means to deceive can.
 """
 
 from __future__ import annotations

@@ -49,17 +49,29 @@ def resnet_blocks(child: str) -> int:
     return blocks
 
 
-def _number(name: str, value: Any, *, whole: bool = False) -> None:
-    kinds = (int,) if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
-        kind = "an integer" if whole else "a finite number"
-        raise ValueError(f"`{name}` must be {kind}, got {value!r}")
+_LARGEST_FLOAT = 3.4e38
+"""A float32 holds a little more."""
+
+_LARGEST_INTEGER = 2**31 - 1
+"""An int32 holds no more."""
+
+
+def _number(name: str, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"`{name}` must be a finite number, got {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"`{name}` must be a finite number, got {value!r}")
+    if abs(value) > _LARGEST_FLOAT:
+        raise ValueError(f"`{name}` must be a number up to {_LARGEST_FLOAT}, got {value!r}")
 
 
 def _at_least(name: str, value: Any, least: int) -> None:
-    _number(name, value, whole=True)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"`{name}` must be an integer, got {value!r}")
     if value < least:
         raise ValueError(f"`{name}` must be ≥ {least}, got {value}")
+    if value > _LARGEST_INTEGER:
+        raise ValueError(f"`{name}` must be ≤ {_LARGEST_INTEGER}, got {value}")
 
 
 def _one_of(name: str, value: Any, allowed: tuple[str, ...]) -> None:

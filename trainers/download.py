@@ -7,6 +7,7 @@ whatever interrupts a download, the next one starts from what is whole.
 
 from __future__ import annotations
 
+import gzip
 import logging
 import shutil
 import tarfile
@@ -20,6 +21,8 @@ from .dataset_spec import DataError, DatasetSpec, Download
 
 _MEMBERS = 100
 """More entries than any of the archives has."""
+_HEADER = 1 << 20
+"""More bytes than any header of an entry has."""
 _TIMEOUT_S = 60
 """How long a server may stay silent."""
 
@@ -76,7 +79,10 @@ def unpack(archive: Path, spec: DatasetSpec, folder: Path) -> None:
         whole = Path(temporary) / "whole"
         whole.mkdir()
         try:
-            with tarfile.open(archive, "r:gz") as tar:
+            with (
+                _Unzipped(archive, spec) as unzipped,
+                tarfile.open(fileobj=unzipped, mode="r:") as tar,
+            ):
                 for number, member in enumerate(tar):
                     _check_member(archive, number, member, largest)
                     name = PurePosixPath(member.name).name
@@ -100,6 +106,25 @@ def unpack(archive: Path, spec: DatasetSpec, folder: Path) -> None:
         except OSError:
             if not folder.is_dir():  # else another process was first, with the same bytes
                 raise
+
+
+class _Unzipped(gzip.GzipFile):
+    """What an archive unpacks to, as far as an honest one goes: a few bytes may unpack to gigabytes.
+
+    A header is read at once whatever length it claims, so each single read is bounded, and so is
+    the whole.
+    """
+
+    def __init__(self, archive: Path, spec: DatasetSpec) -> None:
+        super().__init__(archive, "rb")
+        self._archive = archive
+        self._whole = 3 * sum(file.size for file in spec.files) + _MEMBERS * _HEADER
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As a file's; refuses what no archive of a data set needs."""
+        if size is None or not 0 <= size <= _HEADER or self.tell() > self._whole:
+            raise DataError(f"{self._archive} is refused: it unpacks to more than its files hold")
+        return super().read(size)
 
 
 def _check_member(archive: Path, number: int, member: tarfile.TarInfo, largest: int) -> None:

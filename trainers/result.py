@@ -71,7 +71,7 @@ class Result:
     """How one candidate did as the activation function of one child network."""
 
     status: Status
-    """`ok`; `diverged`: a loss was not finite; `failed`: the machine could not do it."""
+    """`ok`; `diverged`: a loss or a trainable vector was not finite; `failed`: the machine could not do it."""
     reason: str | None = None
     """Why the status is not `ok`."""
     accuracy: float | None = None

@@ -40,7 +40,7 @@ EXECUTIONS = ("traced", "specialised")
 
 
 class _DivergedError(Exception):
-    """A loss was not finite; the message says where."""
+    """A loss or a trainable vector was not finite; the message says where."""
 
 
 class _Clock:
@@ -230,19 +230,32 @@ def _first_line(error: Exception) -> str:
 
 
 def _beta(child: Child, variables: Variables, candidate: Candidate) -> tuple[BetaSummary, ...]:
+    """What training made of a candidate's vectors.
+
+    Raises:
+        _DivergedError: One is not finite. The loss may be, as that of σ(βx) is, but this is no
+            function that anyone could take away.
+    """
     layers = jax.device_get(child.activation_layers(variables.beta))
-    return tuple(
-        BetaSummary(
-            layer=layer,
-            operator=occurrence.operator,
-            param=occurrence.param,
-            slot=occurrence.slot,
-            mean=float(vector.mean()),
-            std=float(vector.std()),
-            min=float(vector.min()),
-            max=float(vector.max()),
-        )
-        for layer, values in layers.items()
-        for occurrence in child.form.occurrences(candidate)
-        for vector in (values[occurrence.slot, occurrence.vector].astype(np.float64),)
-    )
+    found = []
+    for layer, values in layers.items():
+        for occurrence in child.form.occurrences(candidate):
+            vector = values[occurrence.slot, occurrence.vector].astype(np.float64)
+            lost = vector[~np.isfinite(vector)]
+            if lost.size:
+                raise _DivergedError(
+                    f"{occurrence.param} of {occurrence.operator} in {layer} became {lost[0]}"
+                )
+            found.append(
+                BetaSummary(
+                    layer=layer,
+                    operator=occurrence.operator,
+                    param=occurrence.param,
+                    slot=occurrence.slot,
+                    mean=float(vector.mean()),
+                    std=float(vector.std()),
+                    min=float(vector.min()),
+                    max=float(vector.max()),
+                )
+            )
+    return tuple(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from ..errors import DONE, RequestError
 from ..inspection.comparison import NEAR, Comparison, Find, course_of, differences, notes
 from ..inspection.plots import check_plot, draw_comparison
 from ..inspection.tables import stdout
+from ..printable import json_line
 
 Flag = Annotated[bool, Parameter(negative="")]
 
@@ -66,7 +66,7 @@ def compare(
         ]
         draw_comparison(lines, plot)
     if json:
-        print(json_module.dumps(comparison.as_dict(), ensure_ascii=False, allow_nan=False))
+        print(json_line(comparison.as_dict()))
         return DONE
     out = stdout()
     out.print(_runs(comparison))

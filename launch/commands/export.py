@@ -136,5 +136,8 @@ def _of_run(
     if found.candidate.reward is not None:
         accuracy = f"{100 * found.candidate.reward:.2f} %"
         told.append(f"{accuracy} validation accuracy on {science.train.dataset}")
-    candidate = parse(found.spelling, operators)
+    try:
+        candidate = parse(found.spelling, operators)
+    except ExpressionError as error:
+        raise RequestError(f"`candidate`: {run} has what is none: {error}") from None
     return candidate, operators, ", ".join(told), science.train.beta_init

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from cyclopts import CoercionError, Group, Parameter, Token
 
 from ..errors import RequestError
-from ..flags import Flag, build, flags, read_config
+from ..flags import Flag, build, check_named, flags, read_config
 from ..presets import DEFAULT, PRESETS
 
 _TITLES = {
@@ -102,6 +102,7 @@ def requested(
         raise RequestError(f"`preset` must be one of {', '.join(PRESETS)}, got {name!r}{near}")
     from_file = read_config(config) if config is not None else {}
     start = PRESETS[name] if preset is not None or before is None else before
+    check_named({**start, **from_file}, given(options), str(config))
     return build({**start, **from_file, **given(options)})
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from ..flags import build
+from ..flags import build, check_named
 from .options import check_request, given, with_flags
 from .work import work
 
@@ -36,10 +36,12 @@ def resume(
     from dataclasses import asdict
 
     from ..driver import load_data
-    from ..run import read_run_config
+    from ..run import check_free, read_run_config
     from ..run import resume as reopen
 
     science, before = read_run_config(run)
+    check_free(run)
+    check_named({"address": before.address}, given(options), str(run))
     _, placement = build({**asdict(before), **given(options)})
     check_request(science, operators or "paper", placement.address)
     data = load_data(science, placement)

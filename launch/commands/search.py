@@ -43,13 +43,15 @@ def search(
         Print one JSON document instead of tables.
     """
     from ..driver import load_data
-    from ..run import inherited, new_folder, start_or_resume
+    from ..run import check_free, inherited, new_folder, start_or_resume
 
     before = None
     if grow_from is not None:
         named = options.get("operators") or config is not None
         before = inherited(grow_from, run_dir, operators_named=bool(named))
     science, placement = requested(preset, config, options, before)
+    if run_dir is not None:
+        check_free(run_dir)
     check_request(science, science.space.operators, placement.address)
     data = load_data(science, placement)
     folder = run_dir or new_folder(science.train.dataset, science.search.strategy)

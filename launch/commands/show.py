@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,6 +20,7 @@ from ..inspection.plots import check_plot, draw_candidate
 from ..inspection.reading import reading
 from ..inspection.sparkline import sparkline
 from ..inspection.tables import loss, stdout
+from ..printable import json_line
 from ..run import read_run_config
 
 Flag = Annotated[bool, Parameter(negative="")]
@@ -60,7 +60,7 @@ def show(
         draw_candidate(details, plot)
     if json:
         document = {"run": str(run), "candidate": details}
-        print(json_module.dumps(document, ensure_ascii=False, allow_nan=False))
+        print(json_line(document))
         return DONE
     out = stdout()
     for part in _parts(details, of=len(lookup.ranked)):

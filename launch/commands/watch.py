@@ -10,7 +10,6 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console, Group
 from rich.live import Live
-from rich.markup import escape
 from rich.text import Text
 
 from ..config import Science
@@ -18,6 +17,7 @@ from ..errors import DONE, RequestError
 from ..inspection.glance import Glance, glance
 from ..inspection.reading import reading
 from ..inspection.tables import as_table, stdout
+from ..printable import printable
 from ..run import read_run_config
 from .options import WHOLE
 
@@ -116,15 +116,15 @@ def _watch_lines(look: _Look, interval: float) -> None:
         found = look()
         if found.line() != printed:
             printed = found.line()
-            print(printed, flush=True)
+            print(printable(printed), flush=True)
         if found.finished:
             return
         look.pause(interval)
 
 
 def _table(run: Path, found: Glance, science: Science, rows: int) -> Group | Text:
-    heading = Text.from_markup(
-        f"[bold]{escape(str(run))}[/]: {found.done} of {found.expected} trials, {found.state()}"
+    heading = Text.assemble(
+        (str(run), "bold"), f": {found.done} of {found.expected} trials, {found.state()}"
     )
     if not found.ranked:
         return heading

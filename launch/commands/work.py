@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json as json_module
+import shlex
 from typing import Any
 
-from rich.console import Console
+from spaces.operator_source import BUILT_IN
 
 from ..errors import DONE, STOPPED, RunFailedError
 from ..worker import Worker
@@ -28,10 +28,11 @@ def work(run: Any, data: Any, *, json: bool, worker: type = Worker) -> int:
 
     from ..driver import drive
     from ..inspection.summary import as_dict, as_lines, summarise
-    from ..inspection.tables import as_records, as_table, stdout, title
+    from ..inspection.tables import as_records, as_table, stderr, stdout, title
+    from ..printable import json_line
     from ..progress import Progress
 
-    errors = Console(stderr=True)
+    errors = stderr()
     errors.print(f"{'resuming' if run.resumed else 'run'} {run.folder}", highlight=False)
     try:
         with Progress(None if json else errors) as progress:
@@ -43,7 +44,7 @@ def work(run: Any, data: Any, *, json: bool, worker: type = Worker) -> int:
         run.journal.close()
     if json:
         document = {"run": str(run.folder), "stopped": stopped, "summary": as_dict(summary)}
-        print(json_module.dumps({**document, "candidates": as_records(ranked)}, ensure_ascii=False))
+        print(json_line({**document, "candidates": as_records(ranked)}))
     else:
         out = stdout()
         shown = ranked[: run.science.search.listed or 20]
@@ -54,9 +55,19 @@ def work(run: Any, data: Any, *, json: bool, worker: type = Worker) -> int:
             out.print(line, highlight=False, soft_wrap=True)
     if stopped:
         errors.print(
-            f"stopped by {stopped}; go on with: actsearch resume {run.folder}",
+            f"stopped by {stopped}; go on with: {_command(run)}",
             highlight=False,
             soft_wrap=True,
         )
         return STOPPED
     return DONE
+
+
+def _command(run: Any) -> str:
+    """What goes on with a run: code that it needs has to be named every time."""
+    words = ["actsearch", "resume", str(run.folder)]
+    if run.operators.spec != BUILT_IN:
+        words += ["--operators", run.operators.spec]
+    if run.placement.address:
+        words += ["--address", run.placement.address]
+    return shlex.join(words)

@@ -126,7 +126,7 @@ def _finds(journal: Journal, science: Science) -> list[Find]:
     for number in journal.proposed():
         latest = max(latest, first_rung.get(roots[number], 0))
         proposed.setdefault(roots[number], latest)
-    worked = _seconds_of_work(journal)
+    worked = journal.worked_until()
     finds = []
     for candidate in rank(journal):
         complete = candidate.reward is not None and candidate.rung == last_rung
@@ -135,20 +135,6 @@ def _finds(journal: Journal, science: Science) -> list[Find]:
             seconds = max(worked.get(each, 0.0) for each in ids)
             finds.append(Find(upto[max(ids)], seconds, candidate))
     return sorted(finds, key=lambda find: find.trials)
-
-
-def _seconds_of_work(journal: Journal) -> dict[int, float]:
-    """For each trial with an outcome, seconds until then, breaks between sittings left out."""
-    sittings = journal.sitting_times() or [(float(journal.meta("created") or 0.0), 0.0)]
-    found: dict[int, float] = {}
-    before, place, last = 0.0, 0, 0.0
-    for trial, time in sorted(journal.finished().items(), key=lambda entry: entry[1]):
-        while place + 1 < len(sittings) and time >= sittings[place + 1][0]:
-            before += max(sittings[place][1], last)
-            place, last = place + 1, 0.0
-        last = max(0.0, time - sittings[place][0])
-        found[trial] = before + last
-    return found
 
 
 def differences(courses: Sequence[Course]) -> list[str]:

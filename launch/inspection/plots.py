@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spaces.suggest import did_you_mean
 
 from ..errors import RequestError
+from ..printable import printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +36,8 @@ def check_plot(destination: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
     if not destination.parent.is_dir():
         raise RequestError(f"`plot`: there is no folder {destination.parent}")
     try:
-        import matplotlib.figure  # noqa: F401  # only to see that it is there
+        with chdir("/"):  # a `matplotlibrc` in the working directory may be a stranger's
+            import matplotlib.figure  # noqa: F401  # only to see that it is there
     except ImportError:
         raise RequestError(
             "`plot` needs matplotlib, which the extra `plot` brings: "
@@ -54,13 +57,15 @@ def draw_candidate(details: Mapping[str, Any], destination: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    graph, training = figure.subplots(1, 2)
-    name = f"   {details['name']}" if details["name"] else ""
-    figure.suptitle(f"{details['formula']}{name}", x=0.01, ha="left", fontsize=11)
-    _draw_graph(graph, details["graph"])
-    _draw_training(training, details["trials"])
-    _save(figure, destination)
+    with _plain_text():
+        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        graph, training = figure.subplots(1, 2)
+        name = f"   {details['name']}" if details["name"] else ""
+        title = printable(f"{details['formula']}{name}")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        _draw_graph(graph, details["graph"])
+        _draw_training(training, details["trials"])
+        _save(figure, destination)
 
 
 def _draw_graph(axes: Axes, graph: Mapping[str, Any]) -> None:
@@ -113,7 +118,11 @@ def draw_comparison(courses: Sequence[Mapping[str, Any]], destination: Path) -> 
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    with _plain_text():
+        _draw_panels(Figure(figsize=(10, 4), layout="constrained"), courses, destination)
+
+
+def _draw_panels(figure: Figure, courses: Sequence[Mapping[str, Any]], destination: Path) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     strategies = list(dict.fromkeys(course["strategy"] for course in courses))
     for axes, entry, unit in zip(
@@ -127,13 +136,22 @@ def draw_comparison(courses: Sequence[Mapping[str, Any]], destination: Path) -> 
                 where="post",
                 color=COLOURS[strategies.index(course["strategy"]) % len(COLOURS)],
                 alpha=0.8,
-                label=course["label"],
+                label=printable(course["label"]),
             )
         axes.set_xlabel(unit)
         _bare(axes)
     panels[0].set_ylabel("best accuracy so far, %")
     panels[0].legend(frameon=False, fontsize=8)
     _save(figure, destination)
+
+
+@contextmanager
+def _plain_text() -> Iterator[None]:
+    """No text is read as TeX: names and formulas may hold a dollar sign, and be a stranger's."""
+    import matplotlib
+
+    with matplotlib.rc_context({"text.usetex": False, "text.parse_math": False}):
+        yield
 
 
 def _bare(axes: Axes) -> None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.markup import escape
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from search.ranking import RankedCandidate
+
+from ..printable import json_line, printable
 
 COLUMNS: tuple[str, ...] = (
     "rank",
@@ -72,16 +73,16 @@ def as_json(
 ) -> str:
     """The document that `top --json` prints."""
     document = {"run": str(run), "candidates": as_records(ranked, ranks)}
-    return json.dumps(document, ensure_ascii=False)
+    return json_line(document)
 
 
 def as_csv(ranked: Sequence[RankedCandidate], ranks: Sequence[int | None] | None = None) -> str:
-    """The same as comma-separated values with a header."""
+    """The same as comma-separated values with a header, printable as they are."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(as_records(ranked, ranks))
-    return text.getvalue()
+    return printable(text.getvalue())
 
 
 def as_table(
@@ -146,15 +147,29 @@ def loss(value: float | None) -> str:
     return f"{value:.4f}" if value < 1000 else f"{value:.1e}".replace("e+", "e")
 
 
-def title(folder: Path, ranked: Sequence[RankedCandidate]) -> str:
+def title(folder: Path, ranked: Sequence[RankedCandidate]) -> Text:
     """The line above a table of some of all `ranked` candidates."""
     lost = sum(candidate.reward is None for candidate in ranked)
     without = f", {lost:,} of them without a result" if lost else ""
-    return f"[bold]{escape(str(folder))}[/]: {len(ranked):,} functions trained{without}"
+    return Text.assemble((str(folder), "bold"), f": {len(ranked):,} functions trained{without}")
 
 
 class _Output(Console):
-    """A console that leaves it to its caller what a reader who has read enough means."""
+    """A console that shows text as text, whoever wrote it.
+
+    No markup is looked for in it, and what would act on the terminal is written as its escape. What
+    a reader who has read enough means is left to the caller.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(markup=False, emoji=False, **options)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Segments of what is printed, those that rich makes to move the cursor untouched."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
 
     def on_broken_pipe(self) -> None:
         """Raises what rich would turn into exit code 1."""
@@ -165,3 +180,8 @@ def stdout() -> Console:
     """Standard output, wide enough for a table where it is no terminal."""
     console = _Output()
     return console if console.is_terminal else _Output(width=120)
+
+
+def stderr() -> Console:
+    """Standard error, likewise."""
+    return _Output(stderr=True)

@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import random
+import runpy
 import signal
 import subprocess
 import sys
@@ -34,6 +35,7 @@ from search.ranking import rank
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+POINTS = runpy.run_path(str(HERE / "victim.py"))["POINTS"]
 
 OPERATORS = """
 from spaces import PAPER
@@ -122,9 +124,14 @@ class Campaign:
         process.communicate(timeout=120)
         assert process.returncode == 0 and report.read_bytes().endswith(b"</html>\n")
 
-    def die_at_random(self, chance: random.Random) -> None:
-        """A sitting in which something is killed at a random moment."""
-        what = chance.choices(["driver", "everything", "worker"], [6, 3, 1])[0]
+    def die_at_random(self, chance: random.Random, what: str = "") -> None:
+        """A sitting in which something is killed at a random moment.
+
+        Args:
+            chance: Decides when.
+            what: driver, everything or worker, which is killed before the driver; empty: by chance.
+        """
+        what = what or chance.choices(["driver", "everything", "worker"], [6, 3, 1])[0]
         process = self.start("killed")
         if what == "worker" or chance.random() < 0.7:
             wait_for_outcomes(self.killed, len(self.seen) + chance.randint(0, 3), process)
@@ -198,7 +205,7 @@ class Campaign:
     def _left(self) -> list[str]:
         hidden = [str(path) for path in self.killed.glob(".*")]
         folders = [str(path) for path in Path(tempfile.gettempdir()).glob("actsearch-*-*")
-                   if not psutil.pid_exists(int(path.name.split("-")[2]))]  # fmt: skip
+                   if not psutil.pid_exists(int(path.name.rpartition("-")[2]))]  # fmt: skip
         marks = [str(self.folder), *folders]
         running = [
             " ".join(command)[:100]
@@ -265,17 +272,19 @@ def main() -> None:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="crash-campaign-"))
     folder.mkdir(exist_ok=True)
     arguments = (*CHILD, *CONTROLLER, "--steps", "12", "--rungs", "8:10,12:5")
-    campaign = Campaign(folder, (*arguments, "--trials", str(2 * options.kills + 40)))
+    campaign = Campaign(folder, (*arguments, "--trials", str(3 * options.kills + 40)))
     chance, begin = random.Random(options.seed), time.monotonic()
     sound = campaign.finish("sound")["summary"]
-    points = ["run half made", "proposals committed", "outcome committed", "inside the update"]
-    for point in points:
-        campaign.die_at(point)
-    while campaign.kills.total() < options.kills and len(campaign.seen) < sound["trials"]:
+    for point in POINTS:
+        if not point.startswith(("report", "rung", "end")):
+            campaign.die_at(point)
+    while campaign.kills.total() < options.kills - 2 and len(campaign.seen) < sound["trials"]:
         if campaign.kills.total() % 10 == 9:
             campaign.die_in_a_report()
         campaign.die_at_random(chance)
         print(f"{dict(campaign.kills)}, {len(campaign.seen)} trials", flush=True)
+    campaign.die_at("rung in its transaction")
+    campaign.die_at("end in its transaction")
     killed = campaign.finish("killed")["summary"]
     figures = campaign.compare()
     assert killed["history_sha256"] == sound["history_sha256"]

@@ -5,7 +5,8 @@
 FAULTS are `each`: which fault a candidate meets stands in `MEETS`; `once`: those that kill their worker
 do so once and never again; `none`; `cannot begin`: no worker gets through its set-up; `waits`:
 every trial leaves a file begun-N in the folder above FOLDER and goes on once there is a file `go`;
-`eats`: a candidate with an error function takes memory until something stops it.
+`eats`: a candidate with an error function takes memory until something stops it;
+`all die`: one with an error function kills every worker of the node; `naps`: every trial takes some hundredths of a second.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from launch.cli import _complain
 from launch.commands.work import work
@@ -46,18 +49,30 @@ def worker(faults: str, folder: Path) -> type:
             fault = next((fault for part, fault in MEETS.items() if part in expression), "")
             digest = hashlib.sha256(f"{expression} {seed} {steps}".encode()).digest()
             mark = folder / f"{digest.hex()}.met"
+            if faults == "naps":
+                time.sleep(0.02 + 0.04 * digest[5] / 255)
             if faults == "waits":
                 (folder / f"begun-{digest.hex()}").touch()
                 while not (folder / "go").exists():
                     time.sleep(0.05)
-            if faults == "eats" and fault == "lacks memory":
-                mark.touch()
-                self.eat()
+            if faults == "all die":
+                self.end_all() if fault == "lacks memory" else time.sleep(1.5)
+            if faults == "eats":
+                self.eat() if fault == "lacks memory" else time.sleep(0.5)
             if faults == "each" or (faults == "once" and fault == "dies" and not mark.exists()):
                 mark.touch()
                 self.meet(fault, expression)
             accuracy = int.from_bytes(digest[:4], "big") / 2**32
             return {"status": "ok", "accuracy": accuracy, "loss": 1.0, "elapsed": 0.01}
+
+        def end_all(self) -> None:
+            """Every worker on this node, this one last."""
+            me = psutil.Process()
+            raylet = me.parent()
+            for other in raylet.children() if raylet else ():
+                if other != me and other.name().startswith("ray::FaultyWork"):
+                    other.kill()
+            me.kill()
 
         def eat(self) -> None:
             """12 GiB, in pieces of 64 MiB, and then no more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from types import MappingProxyType
+from unittest.mock import patch
 
 import pytest
 
@@ -13,7 +14,8 @@ from launch.flags import build, to_json
 from search.journal import CandidateRow, Journal, ProposalRow
 from search.outcome import Outcome, Trial
 
-BEGAN = 1_700_000_000.0
+SECOND = 1_000.0
+"""Seconds after the beginning when the second sitting begins; the first one takes 40 s."""
 
 
 def write(folder: Path, proposals: list[tuple], *, baselines=(), finished=True, data="d", **values):
@@ -37,6 +39,8 @@ def write(folder: Path, proposals: list[tuple], *, baselines=(), finished=True, 
         if finished:
             journal.put_meta("finished", "done")
 
+        journal.begin_sitting({})
+
         def train(number: int, accuracy: float, at: float, baseline: bool) -> None:
             nonlocal trials
             trials += 1
@@ -45,10 +49,10 @@ def write(folder: Path, proposals: list[tuple], *, baselines=(), finished=True, 
                 CandidateRow(number, text, text, "", None, "ok", "", None, None, None)
             )
             journal.add_trial(Trial(trials, number, text, 0, 0, baseline))
-            journal.add_outcome(trials, Outcome("ok", accuracy, 1.0, 1.0))
-            journal._db.execute(
-                "UPDATE outcomes SET finished = ? WHERE trial = ?", (BEGAN + at, trials)
-            )
+            if at >= SECOND:
+                journal.update_sitting(journal.begin_sitting({}) - 1, 40.0, {})
+            with patch("search.row_writer.time.monotonic", lambda: journal._began + at % SECOND):
+                journal.add_outcome(trials, Outcome("ok", accuracy, 1.0, 1.0))
 
         for number, accuracy in enumerate(baselines, start=1):
             train(number, accuracy, 0.0, baseline=True)
@@ -56,12 +60,6 @@ def write(folder: Path, proposals: list[tuple], *, baselines=(), finished=True, 
             if accuracy is not None:
                 train(number, accuracy, at, baseline=False)
             journal.add_proposal(ProposalRow(t, number, (), MappingProxyType({})))
-        for started, seconds in ((0.0, 40.0), (1000.0, 0.0)):
-            sitting = journal.begin_sitting({})
-            journal.update_sitting(sitting, seconds, {})
-            journal._db.execute(
-                "UPDATE sittings SET started = ? WHERE id = ?", (BEGAN + started, sitting)
-            )
     journal.close()
     return folder
 

@@ -119,7 +119,7 @@ def test_an_interrupt_stops_cleanly_and_a_dead_caller_stops_the_driver(here):
     assert (caller.returncode, printed) == (7, "interrupted\n")
     assert not driver.is_running() and drivers_of(here) == []
     before = outcomes(run)
-    assert 2 <= before and not open_run(run).finished
+    assert before >= 2 and not open_run(run).finished
 
     caller = subprocess.Popen([sys.executable, "-c", LONG])
     wait_for_outcomes(run, before + 1)

@@ -130,7 +130,7 @@ def test_interrupted_and_bereaved_of_a_worker_it_makes_the_same_history(folder, 
 
 def test_nothing_is_left_behind(two_workers):
     """No session folder of a driver that is gone, no worker whose Ray is gone."""
-    owners = [path.name.rpartition("-")[2] for path in temporary("actsearch-ray-*")]
+    owners = [path.name.rpartition("-")[2] for path in temporary("actsearch-*")]
     assert [owner for owner in owners if not psutil.pid_exists(int(owner))] == []
     workers = [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::Worker")]
     assert [worker for worker in workers if worker.parent() is None or worker.ppid() == 1] == []

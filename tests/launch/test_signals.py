@@ -120,7 +120,16 @@ def test_a_signal_before_there_is_anything_to_stop(tmp_path):
     config = tmp_path / "config.json"
     os.mkfifo(config)
     process = subprocess.Popen(
-        [sys.executable, "-m", "launch", "search", "--run-dir", tmp_path / "run", "--config", config],
+        [
+            sys.executable,
+            "-m",
+            "launch",
+            "search",
+            "--run-dir",
+            tmp_path / "run",
+            "--config",
+            config,
+        ],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         stderr=subprocess.PIPE,
         text=True,

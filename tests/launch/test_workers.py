@@ -6,8 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
+import psutil
 import pytest
 
 from search.journal import Journal
@@ -24,11 +27,18 @@ VALUES = {
 }
 
 
-def searched(folder: Path, faults: str, *, code: int = 0, **values) -> tuple[dict, str]:
+def searched(
+    folder: Path,
+    faults: str,
+    *,
+    code: int = 0,
+    environment: Mapping[str, str] = MappingProxyType({}),
+    **values,
+) -> tuple[dict, str]:
     """What a search with such workers printed, and its complaints."""
     done = subprocess.run(
         [sys.executable, PROGRAM, folder, faults, json.dumps(VALUES | values)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **environment},
         capture_output=True,
         text=True,
         timeout=300,
@@ -37,11 +47,11 @@ def searched(folder: Path, faults: str, *, code: int = 0, **values) -> tuple[dic
     return (json.loads(done.stdout) if code == 0 else {}), done.stderr
 
 
-def outcomes(folder: Path) -> dict[str, tuple[str, str]]:
+def outcomes(folder: Path, count: int = 41) -> dict[str, tuple[str, str]]:
     """Status and reason of each expression; every trial must have exactly one outcome."""
     found = list(Journal.read(folder).trials(details=False))
     assert [trial.id for trial, _ in found] == list(range(1, len(found) + 1))
-    assert len(found) == 41
+    assert len(found) == count
     return {t.expression: (o.status, o.reason) for t, o in found if o is not None}
 
 
@@ -78,6 +88,47 @@ def test_a_death_that_does_not_repeat_leaves_no_trace(tmp_path, undisturbed):
     assert len(list(tmp_path.glob("*.met"))) == 5
     assert (summary["failed"], summary["by_chance"]) == (0, 0)
     assert summary["history_sha256"] == undisturbed["history_sha256"]
+
+
+def test_a_candidate_that_takes_all_memory_is_ended_and_its_neighbours_are_not_lost(tmp_path):
+    """By Ray's memory monitor, which may end several workers at once."""
+    memory = psutil.virtual_memory()
+    most = (memory.total - memory.available + 2.5 * 2**30) / memory.total
+    monitor = {"RAY_memory_usage_threshold": f"{most:.3f}", "RAY_memory_monitor_refresh_ms": "50"}
+    searched(tmp_path / "run", "eats", environment=monitor)
+    found = outcomes(tmp_path / "run")
+    eaters = [found.pop(text) for text in list(found) if " erf(x)" in text]
+    assert {status for status, _ in found.values()} == {"ok"}
+    for status, why in eaters:
+        assert status == "failed"
+        assert why.startswith("its worker died 3 times, last: OutOfMemoryError: ")
+
+
+def test_what_ends_its_neighbours_too_is_found_out_by_its_last_attempt_alone(tmp_path):
+    """The neighbour's trial is given back with it each time, and would share all its attempts."""
+    searched(tmp_path / "run", "all die", trials=10)
+    found = outcomes(tmp_path / "run", 11)
+    killers = [found.pop(text) for text in list(found) if " erf(x)" in text]
+    assert {status for status, _ in killers} == {"failed"}
+    assert {status for status, _ in found.values()} == {"ok"}
+    shared = sorted(Journal.read(tmp_path / "run").attempts().values())
+    assert shared[: -len(killers)] and shared[-len(killers) :] == [3] * len(killers)
+
+
+def test_a_worker_without_its_accelerator_is_refused_with_the_reason(tmp_path):
+    """The resource is there by name; the chip is not. Never a silent run on the CPU."""
+    done = subprocess.run(
+        [sys.executable, "-m", "launch", "search", "--run-dir", tmp_path / "run", "--workers", "1",
+         "--resources", '{"TPU": 1}', "--trials", "3"],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )  # fmt: skip
+    complaint = done.stderr.splitlines()[-1]
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "the worker was to compute on tpu, JAX has none (" in complaint
+    assert Journal.read(tmp_path / "run").pulse()[1] == 0
 
 
 def test_workers_that_never_get_to_work_end_the_run_in_one_line(tmp_path):

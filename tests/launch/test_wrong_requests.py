@@ -323,7 +323,7 @@ ROWS: list[tuple[str, str]] = [
     ("top journalless", "journalless holds no journal.sqlite: it is no run"),
     ("top garbled", "garbled/journal.sqlite: file is not a database: it is damaged or no journal"),
     ("top hollowed", "hollowed/journal.sqlite: "),
-    ("top schema", "schema/journal.sqlite has schema version 99, this actsearch reads 2"),
+    ("top schema", "schema/journal.sqlite has schema version 99, this actsearch reads 3: update actsearch"),
     ("top finished --limit 0", "`limit` must be ≥ 1, got 0"),
     ("top finished --limit x", 'Invalid value for --limit: unable to convert "x" into int'),
     ("top finished --by lose", 'Invalid value "lose" for --by. Choose from: "reward", "loss", '

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import gzip
 import hashlib
 import io
 import tarfile
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -331,3 +333,32 @@ def test_damaged_archives_are_refused(damage: str, tmp_path: Path) -> None:
     if damage == "lacks a file":
         assert "lacks data_batch_3.bin" in str(caught.value)
     assert not (tmp_path / "cifar10").exists()
+
+
+def bomb(path: Path, kind: bytes) -> None:
+    """An archive of some kilobytes whose first header claims, and unpacks to, 256 MiB."""
+    claimed = 1 << 28
+    header = special("bomb", kind)
+    header.size = claimed
+    with gzip.open(path, "wb", compresslevel=9) as stream:
+        stream.write(header.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(claimed >> 20):
+            stream.write(bytes(1 << 20))
+
+
+@pytest.mark.parametrize(
+    "kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.REGTYPE]
+)
+def test_a_bomb_takes_no_memory(kind: bytes, tmp_path: Path) -> None:
+    archive = tmp_path / "c.tar.gz"
+    bomb(archive, kind)
+    assert archive.stat().st_size < 1 << 20
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=r"is refused: it (unpacks to more|holds 'bomb' with)"):
+            unpack(archive, small_cifar(), tmp_path / "cifar10")
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 << 20
+    assert left_over(tmp_path) == ["c.tar.gz"]
