@@ -167,10 +167,10 @@ def drive(run: Run, data: Dataset, *, progress: Progress, worker: type = Worker)
                 _loop(planner, pool, run, progress, tally, stop)
             finally:
                 tally.devices = pool.devices
+                pool.close()
                 with run.journal.transaction():
                     seconds = time.monotonic() - tally.began
                     run.journal.update_sitting(sitting, seconds, tally.details())
-                pool.close()
         if planner.finished:
             planner.conclude()
         return "" if planner.finished else stop.reason

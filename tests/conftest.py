@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,8 +21,18 @@ def strict_jax() -> None:
     jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `pytest -n`: tests that start a Ray go one after the other, others file by file."""
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Two processes share the tests by file; files that start a Ray go one after the other."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "ray" if _starts_ray(config.rootpath / file) else file
+
+    return Scheduling(config, log)
+
+
+@functools.cache
+def _starts_ray(file: Path) -> bool:
+    return "pytest.mark.ray" in file.read_text(encoding="utf-8")

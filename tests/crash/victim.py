@@ -28,7 +28,7 @@ POINTS = {
     "state in its transaction": "search.journal:Journal.put_snapshot.after",
     "rung in its transaction": "search.planner:Planner._promote.inside",
     "end in its transaction": "search.planner:Planner.conclude.inside",
-    "report half written": "pathlib:Path.write_bytes.halfway",
+    "report half written": "pathlib:Path.replace.halfway",
 }
 """By name, where the process dies: after a call, in the journal's transaction inside it, or when a
 file is half written."""
@@ -96,10 +96,12 @@ def _with_death_inside(original: Callable[..., Any], die: Callable[[], None]) ->
 
 
 def _halfway(original: Callable[..., Any], die: Callable[[], None]) -> Callable[..., Any]:
-    def call(path: Path, data: bytes) -> int:
-        original(path, data[: len(data) // 2])
+    """Instead of taking another file's place, a file loses its second half."""
+
+    def call(path: Path, target: Path) -> Path:
+        os.truncate(path, path.stat().st_size // 2)
         die()
-        return original(path, data)
+        return original(path, target)
 
     return call
 

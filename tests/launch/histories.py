@@ -3,7 +3,7 @@
     python histories.py FOLDER '{"by random": {"strategy": "random"}}'
 
 prints for each request a list with a `history_sha256` for 1, 2 and 4 workers, and for 4 workers of
-which one is killed after every twelfth trial; how many trials that hit, and how many were killed. The child is made up and naps.
+which one is killed after every eighth trial; how many trials that hit, and how many were killed. The child is made up and naps.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def history(folder: Path, values: dict[str, Any]) -> str:
 
 
 class Killer(threading.Thread):
-    """Kills a worker after every twelfth trial of a run, as long as the context lasts."""
+    """Kills a worker after every eighth trial of a run, as long as the context lasts."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(daemon=True)
@@ -61,7 +61,7 @@ class Killer(threading.Thread):
         chance = random.Random(1)
         while not self._over.wait(0.02):
             workers = [p for p in psutil.Process().children(recursive=True) if _trains(p)]
-            if workers and _recorded(self._folder) >= 12 * (self.killed + 1):
+            if workers and _recorded(self._folder) >= 8 * (self.killed + 1):
                 with contextlib.suppress(psutil.NoSuchProcess):
                     chance.choice(workers).kill()
                     self.killed += 1

@@ -93,7 +93,9 @@ def test_a_death_that_does_not_repeat_leaves_no_trace(tmp_path, undisturbed):
 def test_a_candidate_that_takes_all_memory_is_ended_and_its_neighbours_are_not_lost(tmp_path):
     """By Ray's memory monitor, which may end several workers at once."""
     memory = psutil.virtual_memory()
-    most = (memory.total - memory.available + 2.5 * 2**30) / memory.total
+    most = (memory.total - memory.available + 5 * 2**30) / memory.total
+    if most > 0.9:
+        pytest.skip("less than 5 GiB of memory are free here")
     monitor = {"RAY_memory_usage_threshold": f"{most:.3f}", "RAY_memory_monitor_refresh_ms": "50"}
     searched(tmp_path / "run", "eats", environment=monitor)
     found = outcomes(tmp_path / "run")
