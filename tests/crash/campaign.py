@@ -134,7 +134,8 @@ class Campaign:
         what = what or chance.choices(["driver", "everything", "worker"], [6, 3, 1])[0]
         process = self.start("killed")
         if what == "worker" or chance.random() < 0.7:
-            wait_for_outcomes(self.killed, len(self.seen) + chance.randint(0, 3), process)
+            further = chance.randint(what == "worker", 3)  # whoever has trained is there to die
+            wait_for_outcomes(self.killed, len(self.seen) + further, process)
             pause = chance.uniform(0.0, 0.6)
         else:
             pause = chance.uniform(0.0, 12.0)
