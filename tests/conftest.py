@@ -22,13 +22,18 @@ def strict_jax() -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Two processes share the tests by file; files that start a Ray go one after the other."""
+    """Two processes share the tests by file.
+
+    Files that start a Ray go one after the other, beside all the rest; the crash campaign, which is
+    the longest of them and minds nobody, belongs to the rest.
+    """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "ray" if _starts_ray(config.rootpath / file) else file
+            alone = file.startswith("tests/crash/") or not _starts_ray(config.rootpath / file)
+            return file if alone else "ray"
 
     return Scheduling(config, log)
 

@@ -198,14 +198,14 @@ class Campaign:
 
     def leftovers(self) -> list[str]:
         """Processes and folders of a search's that outlived it."""
-        deadline = time.monotonic() + 20.0
+        deadline = time.monotonic() + 60.0
         while (found := self._left()) and time.monotonic() < deadline:
             time.sleep(0.5)
         return found
 
     def _left(self) -> list[str]:
         hidden = [str(path) for path in self.killed.glob(".*")]
-        folders = [str(path) for path in Path(tempfile.gettempdir()).glob("actsearch-*-*")
+        folders = [str(path) for path in Path(tempfile.gettempdir()).glob("actsearch-ray-*")
                    if not psutil.pid_exists(int(path.name.rpartition("-")[2]))]  # fmt: skip
         marks = [str(self.folder), *folders]
         running = [

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -130,10 +131,23 @@ def test_interrupted_and_bereaved_of_a_worker_it_makes_the_same_history(folder, 
 
 def test_nothing_is_left_behind(two_workers):
     """No session folder of a driver that is gone, no worker whose Ray is gone."""
-    owners = [path.name.rpartition("-")[2] for path in temporary("actsearch-*")]
-    assert [owner for owner in owners if not psutil.pid_exists(int(owner))] == []
+    wait_for_none(
+        lambda: [
+            path
+            for path in temporary("actsearch-ray-*")
+            if not psutil.pid_exists(int(path.name.rpartition("-")[2]))
+        ]
+    )
     workers = [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::Worker")]
     assert [worker for worker in workers if worker.parent() is None or worker.ppid() == 1] == []
+
+
+def wait_for_none(found: Callable[[], list[Path]]) -> None:
+    """Another test may have killed a driver, and not yet started the next one."""
+    deadline = time.monotonic() + 60
+    while left := found():
+        assert time.monotonic() < deadline, left
+        time.sleep(0.5)
 
 
 def temporary(pattern: str) -> list[Path]:
