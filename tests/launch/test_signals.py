@@ -76,7 +76,7 @@ def test_one_signal_lets_trials_under_way_finish_and_none_begin(tmp_path):
     wait_until(lambda: begun(tmp_path) == 2)
     family = family_of(process)
     process.send_signal(signal.SIGTERM)
-    time.sleep(1.5)
+    time.sleep(1.5)  # in which a driver that did not wait would have ended
     assert process.poll() is None and recorded(tmp_path) == 0
     (tmp_path / "go").touch()
     errors = ended(process, family, 30)
@@ -108,7 +108,7 @@ def test_a_second_signal_stops_at_once(tmp_path):
     wait_until(lambda: begun(tmp_path) == 2)
     family = family_of(process)
     process.send_signal(signal.SIGINT)
-    time.sleep(1.0)
+    time.sleep(1.0)  # signals that come together may be one
     process.send_signal(signal.SIGTERM)
     ended(process, family, 30)
     assert recorded(tmp_path) == 0

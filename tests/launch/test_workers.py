@@ -117,6 +117,21 @@ def test_what_ends_its_neighbours_too_is_found_out_by_its_last_attempt_alone(tmp
     assert shared[: -len(killers)] and shared[-len(killers) :] == [3] * len(killers)
 
 
+def test_no_trial_pays_for_a_worker_that_died_before_it(tmp_path):
+    done = subprocess.run(
+        [sys.executable, PROGRAM.with_name("idle_worker.py"), tmp_path],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == [
+        {"died": True, "began": False, "done": False},
+        {"died": False, "began": True, "done": True},
+    ]
+
+
 def test_a_worker_without_its_accelerator_is_refused_with_the_reason(tmp_path):
     """The resource is there by name; the chip is not. Never a silent run on the CPU."""
     done = subprocess.run(
