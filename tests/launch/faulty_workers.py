@@ -56,7 +56,7 @@ def worker(faults: str, folder: Path) -> type:
                 while not (folder / "go").exists():
                     time.sleep(0.05)
             if faults == "all die":
-                self.end_all() if fault == "lacks memory" else time.sleep(1.5)
+                self.end_all() if fault == "lacks memory" else time.sleep(2)
             if faults == "eats":
                 self.eat() if fault == "lacks memory" else time.sleep(0.5)
             if faults == "each" or (faults == "once" and fault == "dies" and not mark.exists()):
@@ -66,13 +66,18 @@ def worker(faults: str, folder: Path) -> type:
             return {"status": "ok", "accuracy": accuracy, "loss": 1.0, "elapsed": 0.01}
 
         def end_all(self) -> None:
-            """Every worker on this node, this one last."""
+            """Every worker on this node, this one last, once another one trains or 6 s are over."""
             me = psutil.Process()
-            raylet = me.parent()
-            for other in raylet.children() if raylet else ():
-                if other != me and other.name().startswith("ray::FaultyWork"):
-                    other.kill()
-            me.kill()
+            others: list[psutil.Process] = []
+            for _ in range(60):
+                family = (me.parent() or me).children()
+                others = [each for each in family if "FaultyWorker" in " ".join(each.cmdline())]
+                others.remove(me)
+                if any("FaultyWorker.train" in " ".join(each.cmdline()) for each in others):
+                    break
+                time.sleep(0.1)
+            for each in [*others, me]:
+                each.kill()
 
         def eat(self) -> None:
             """12 GiB, in pieces of 64 MiB, and then no more."""
