@@ -42,7 +42,7 @@ ROOT = Path(__file__).parents[2]
 AUDITED = Path(__file__).with_name("audited.py")
 FAULTY = Path(__file__).with_name("faulty_workers.py")
 
-MARK = "SENTINEL"
+MARK = "MEANT_TO_HARM"
 CALL = f"__import__('os').system('touch {MARK}')"
 SCREEN = f"\x1b]0;{MARK}\x07\x1b[2J\x9b5A\r\u202e\u200b\x7f"
 ATTACK = f"{SCREEN}<script>{CALL}</script>[/][link=file:///etc/passwd]x[/link] $\\frac{{ {CALL}"
