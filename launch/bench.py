@@ -22,12 +22,12 @@ from spaces import SearchSpace, read_source
 from trainers.bench_report import as_lines, duration, round_number
 from trainers.command import train_arguments
 
-from .cluster import workers_that_fit
 from .config import PlacementConfig, Science
 from .errors import RequestError, RunFailedError
 from .estimate import candidates_to_train, estimate_search
 from .execution import choose_execution
 from .pool import core_sets
+from .room import workers_that_fit
 from .worker import environment
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,11 @@ from trainers.scratch import scratch_path
 
 from .address import refusal
 from .config import PlacementConfig
-from .errors import RequestError, RunFailedError
+from .errors import RunFailedError
+from .room import Room
+from .ship import shipped
 
 _MEBIBYTE = 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """How many workers fit, and whether they share this machine's cores with us."""
-
-    workers: int
-    """Workers to start."""
-    local: bool
-    """Whether Ray was started here, by us."""
 
 
 @contextlib.contextmanager
@@ -46,7 +37,7 @@ def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
         data_bytes: Size of what will be put into the object store.
 
     Raises:
-        RequestError: The cluster does not let us in, or not one worker fits.
+        RequestError: The cluster does not let us in.
         RunFailedError: Ray does not start on this machine.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -73,8 +64,8 @@ def _joined(placement: PlacementConfig, data_bytes: int) -> Iterator[Room]:
     folder = None
     if placement.address:
         try:
-            with _away():
-                ray.init(address=placement.address, **quiet)
+            with _away(), shipped(placement.ship) as code:
+                ray.init(address=placement.address, runtime_env=code, **quiet)
         except Exception as error:  # of many kinds, and its class says less than its words
             raise refusal(placement.address, str(error) or type(error).__name__) from None
     else:
@@ -101,7 +92,7 @@ def _joined(placement: PlacementConfig, data_bytes: int) -> Iterator[Room]:
                 f"Ray did not start on this machine: {reason} Nothing is lost: repeat the command"
             ) from None
     try:
-        yield Room(workers_that_fit(placement, ray.cluster_resources()), not placement.address)
+        yield Room(placement, local=not placement.address)
     finally:
         ray.shutdown()
         if folder is not None:
@@ -121,29 +112,3 @@ def _away() -> Iterator[None]:
         return
     with contextlib.chdir("/"):
         yield
-
-
-def workers_that_fit(placement: PlacementConfig, resources: Mapping[str, float]) -> int:
-    """How many workers to start.
-
-    Args:
-        placement: How many are wanted, and what each needs.
-        resources: What Ray has in all, by name.
-
-    Raises:
-        RequestError: Fewer fit than are wanted, or none.
-    """
-    needs = {"CPU": float(placement.cpus_per_worker)}
-    if placement.gpus_per_worker:
-        needs["GPU"] = placement.gpus_per_worker
-    needs |= placement.custom_resources
-    fit = min(int(resources.get(name, 0.0) / need + 1e-9) for name, need in needs.items())
-    wanted = fit if placement.workers == "auto" else int(placement.workers)
-    if fit < 1 or wanted > fit:
-        has = ", ".join(f"{resources.get(name, 0):g} {name}" for name in needs)
-        one = ", ".join(f"{need:g} {name}" for name, need in needs.items())
-        raise RequestError(
-            f"`workers`: {max(wanted, 1)} of them do not fit, {fit} do: "
-            f"each needs {one}, Ray has {has}"
-        )
-    return wanted

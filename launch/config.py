@@ -155,6 +155,12 @@ class PlacementConfig:
     """Other Ray resources of a worker as JSON, for example {"TPU": 4}."""
     address: str = ""
     """A running Ray cluster: auto, HOST:PORT or ray://…; empty starts Ray on this machine."""
+    ship: bool = False
+    """Take this project's code along to the nodes of the cluster, which then need its libraries
+    only."""
+    node_timeout: str = "5m"
+    """End the run when no node of a cluster has had room for a worker for this long: seconds, or
+    with a unit, as 90m."""
     data_dir: str = ""
     """Folder with the data set's official files; empty downloads them once."""
     time_limit: str = ""
@@ -182,7 +188,11 @@ class PlacementConfig:
         if not 0 <= self.grace < float("inf"):
             raise ValueError(f"`grace` must be ≥ 0 seconds, got {self.grace}")
         _ = self.custom_resources
-        _ = self.time_limit_s, self.trial_timeout_s
+        _ = self.time_limit_s, self.trial_timeout_s, self.node_timeout_s
+        if self.ship and not self.address:
+            raise ValueError(
+                "`ship` takes code to a cluster: name one as `address`, or say --no-ship"
+            )
 
     @property
     def custom_resources(self) -> dict[str, float]:
@@ -207,6 +217,11 @@ class PlacementConfig:
     def time_limit_s(self) -> float | None:
         """`time_limit` in seconds."""
         return _duration("time_limit", self.time_limit)
+
+    @property
+    def node_timeout_s(self) -> float | None:
+        """`node_timeout` in seconds; None: it waits for ever."""
+        return _duration("node_timeout", self.node_timeout)
 
     @property
     def trial_timeout_s(self) -> float | None:

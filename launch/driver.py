@@ -6,6 +6,7 @@ import os
 import signal
 import time
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,18 +17,29 @@ from search.journal import Journal
 from search.outcome import BY_CHANCE, Outcome
 from spaces import SearchSpace, known_function
 
-from .cluster import Room, cluster
+from .cluster import cluster
 from .config import PlacementConfig, Rung, Science
-from .errors import RequestError
+from .errors import RequestError, RunFailedError
 from .execution import choose_execution
 from .pool import Answer, Pool, core_sets
 from .progress import Progress
+from .room import Room
 from .run import Run
 from .worker import Assignment, Worker, operator_table
 
 if TYPE_CHECKING:
     from search.planner import Planner
     from trainers.dataset import Dataset
+
+LOOK_EVERY_S = 2.0
+"""Seconds between two looks at the nodes of a cluster."""
+
+JUDGED_AFTER_S = 40.0
+"""Seconds after which a worker of a cluster that is out of reach is taken to have died alone: Ray
+took 14 to notice that a node was gone."""
+
+LOST_NODES = 10
+"""So many nodes may be lost under a trial, in one sitting, without an attempt of its being counted."""
 
 ATTEMPTS = 3
 """A trial whose workers died so many times is recorded as failed. The last attempt has its node to
@@ -51,6 +63,8 @@ class Tally:
     compilations: dict[int, int] = field(default_factory=dict)
     peak_memory_mb: float = 0.0
     devices: list[str] = field(default_factory=list)
+    lost_nodes: Counter[int] = field(default_factory=Counter)
+    """How many nodes were lost under a trial, by its id."""
 
     def count(self, answer: Answer) -> None:
         """Adds what a worker reported of its own effort."""
@@ -158,13 +172,25 @@ def drive(run: Run, data: Dataset, *, progress: Progress, worker: type = Worker)
         progress.say("starting Ray")
         size = sum(a.nbytes for s in (data.train, data.valid) for a in (s.images, s.labels))
         with cluster(run.placement, data_bytes=size) as room, stop.listening():
+            for line in room.look():
+                progress.note(line)
             assignment, reason = _assignment(run, data)
-            pool = Pool(room.workers, run.placement, assignment, data, _cores(run, room), worker)
+            pool = Pool(
+                room.workers,
+                run.placement,
+                assignment,
+                data,
+                _cores(run, room),
+                worker,
+                say=progress.note,
+                judged_after_s=0.0 if room.local else JUDGED_AFTER_S,
+                introduce=_nobody if room.local and assignment.platform == "cpu" else progress.note,
+            )
             planner = make_planner(run, assignment, chance=1.0 / data.num_classes)
             tally = Tally(room.workers, assignment.execution, reason)
             sitting = _begin_sitting(run.journal, tally)
             try:
-                _loop(planner, pool, run, progress, tally, stop)
+                _loop(planner, pool, room, run, progress, tally, stop)
             finally:
                 tally.devices = pool.devices
                 pool.close()
@@ -177,11 +203,12 @@ def drive(run: Run, data: Dataset, *, progress: Progress, worker: type = Worker)
 
 
 def _loop(
-    planner: Planner, pool: Pool, run: Run, progress: Progress, tally: Tally, stop: Stop
+    planner: Planner, pool: Pool, room: Room, run: Run, progress: Progress, tally: Tally, stop: Stop
 ) -> None:
     """Dispatches what is due, records what comes back, until nothing is left or asked to stop."""
     rungs = run.science.search.ladder(run.science.train.steps)
     progress.begin(planner, pool)
+    looked = time.monotonic()
     while not (planner.finished or stop.now or (stop.asked and not pool.training)):
         while not stop.asked and pool.idle and (due := planner.due(1)):
             (trial,) = due
@@ -195,7 +222,12 @@ def _loop(
             )
         if not stop.asked:
             planner.look_ahead(pool.count)
-        answers = [(answer, _outcome(planner, answer)) for answer in pool.wait(timeout_s=0.5)]
+        if not room.local and time.monotonic() - looked > LOOK_EVERY_S:
+            looked = time.monotonic()
+            _look(pool, room, progress)
+            tally.workers = max(tally.workers, pool.count)
+        found = pool.wait(timeout_s=0.5)
+        answers = [(answer, _outcome(planner, answer, tally.lost_nodes)) for answer in found]
         done = [(answer, outcome) for answer, outcome in answers if outcome is not None]
         planner.record([(answer.trial, outcome) for answer, outcome in done])
         for answer, outcome in done:
@@ -204,8 +236,33 @@ def _loop(
         progress.refresh(stop.reason)
 
 
-def _outcome(planner: Planner, answer: Answer) -> Outcome | None:
-    """What an answer means for its trial; None if the trial has to be run again."""
+def _look(pool: Pool, room: Room, progress: Progress) -> None:
+    """As many workers as the nodes hold now.
+
+    Raises:
+        RunFailedError: For too long none has had room for one.
+    """
+    for line in room.look():
+        progress.note(line)
+    limit = room.placement.node_timeout_s
+    if limit is not None and time.monotonic() - pool.last_placed > limit:
+        raise RunFailedError(
+            f"no node has had room for a worker for {room.placement.node_timeout}: {room.lack()}. "
+            f"Nothing is lost: repeat the command once there is"
+        )
+    pool.resize(room.workers, room.nodes)
+
+
+def _outcome(planner: Planner, answer: Answer, lost_nodes: Counter[int]) -> Outcome | None:
+    """What an answer means for its trial; None if the trial has to be run again.
+
+    A lost node is no attempt, unless they keep going under the same trial, which may be why.
+    """
+    if answer.died and answer.with_node:
+        lost_nodes[answer.trial.id] += 1
+        if lost_nodes[answer.trial.id] <= LOST_NODES:
+            planner.give_back(answer.trial)
+            return None
     if answer.result is not None:
         return outcome_of(answer.result)
     if answer.error:
@@ -320,6 +377,7 @@ def _assignment(run: Run, data: Dataset) -> tuple[Assignment, str]:
         platform = "gpu"
     elif "TPU" in placement.custom_resources:
         platform = "tpu"
+    devices = placement.custom_resources.get("TPU", placement.gpus_per_worker)
     assignment = Assignment(
         train=science.train,
         operators=run.operators,
@@ -328,6 +386,7 @@ def _assignment(run: Run, data: Dataset) -> tuple[Assignment, str]:
         execution=execution,
         cpus=placement.cpus_per_worker,
         platform=platform,
+        devices=max(1, int(devices)),
     )
     return assignment, reason
 
@@ -338,6 +397,10 @@ def _cores(run: Run, room: Room) -> list[tuple[int, ...]] | None:
         return None
     available = sorted(os.sched_getaffinity(0))
     return core_sets(room.workers, run.placement.cpus_per_worker, available)
+
+
+def _nobody(_: str) -> None:
+    """Where workers are on this machine and on its CPU, none has to be introduced."""
 
 
 def _begin_sitting(journal: Journal, tally: Tally) -> int:

@@ -28,10 +28,12 @@ class Progress:
 
     Args:
         console: Where to draw; None draws nothing.
+        notes: Where to tell of what happens to workers and nodes; None tells nothing.
     """
 
-    def __init__(self, console: Console | None) -> None:
+    def __init__(self, console: Console | None, notes: Console | None = None) -> None:
         self._console = console
+        self._notes = notes or console
         self._bar: Bar | None = None
         self._task = None
         self._best: tuple[float, str] | None = None
@@ -59,6 +61,11 @@ class Progress:
         """Names a stage of the start."""
         if self._console is not None:
             self._console.print(f"{what} …", style="dim", highlight=False)
+
+    def note(self, what: str) -> None:
+        """Tells of something that happened."""
+        if self._notes is not None:
+            self._notes.print(what, style="dim", highlight=False, markup=False, soft_wrap=True)
 
     def begin(self, planner: Planner, pool: Pool) -> None:
         """From here on trials are counted."""

@@ -6,14 +6,18 @@ threads follow the cores that the process may use at that moment.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from trainers.environment import ALLOCATOR
+
+from .installation import installation
 
 if TYPE_CHECKING:
     from spaces import OperatorSource, OperatorTable
@@ -39,6 +43,8 @@ class Assignment:
     """Cores of a worker: as many parts does a batch have on a CPU."""
     platform: str
     """JAX backend that the worker must have: `cpu`, `gpu` or `tpu`."""
+    devices: int = 1
+    """How many devices of that platform it must have at least."""
 
 
 ENVIRONMENT: Mapping[str, str] = {**ALLOCATOR, "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
@@ -82,37 +88,90 @@ def _backend() -> str:
         return f"none ({str(error).partition(' (set JAX_PLATFORMS')[0]})"
 
 
+@contextlib.contextmanager
+def keeping_to(cores: Sequence[int] | None, count: int) -> Iterator[None]:
+    """Decides how many threads JAX makes, which is as many as the process may use cores when its
+    backend starts.
+
+    On a machine of ours workers stay on cores of their own. Elsewhere they share cores with whatever
+    else is there, in a container even with what they cannot see: there only the number of threads
+    is held down, and the system decides where they run.
+
+    Args:
+        cores: Where to stay, for good; None: anywhere.
+        count: Threads, where the process may run anywhere.
+    """
+    if cores is not None:
+        os.sched_setaffinity(0, cores)
+        yield
+        return
+    anywhere = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, anywhere[:count])
+    try:
+        yield
+    finally:
+        for thread in Path("/proc/self/task").iterdir():
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), anywhere)
+
+
 class Worker:
     """Trains children, one at a time."""
 
     def __init__(self) -> None:
         self._trainer: Any = None
 
-    def place(self) -> str:
-        """The node that the actor is on."""
+    def place(self) -> dict[str, Any]:
+        """Where the actor is and which code it has there.
+
+        Returns:
+            `node`, Ray's id of it; `host`, its address; `devices`, the numbers there of the
+            accelerators that Ray gave it; `code`, its `installation`.
+        """
         import ray
 
-        return str(ray.get_runtime_context().get_node_id())
+        context = ray.get_runtime_context()
+        given = context.get_accelerator_ids().items()
+        return {
+            "node": str(context.get_node_id()),
+            "host": ray.util.get_node_ip_address(),
+            "devices": ", ".join(f"{kind} {'+'.join(ids)}" for kind, ids in given if ids),
+            "code": dict(installation()),
+        }
+
+    def check(self, data: Dataset) -> str:
+        """The digest of the images as they arrived here; once on each node."""
+        return data.compute_digest()
 
     def set_up(self, assignment: Assignment, data: Dataset, cores: tuple[int, ...] | None) -> str:
         """Pins the process, imports JAX and makes the trainer; returns the device it got.
 
-        Raises:
-            RuntimeError: JAX has another backend than asked for.
-        """
-        if cores is not None:
-            os.sched_setaffinity(0, cores)
-        import jax
+        Args:
+            assignment: What to train, and on what.
+            data: The images.
+            cores: Where to stay; None: nowhere, with as many threads as cores were asked for.
 
+        Raises:
+            RuntimeError: JAX has another backend than asked for, or fewer devices of it.
+        """
+        with keeping_to(cores, assignment.cpus):
+            import jax
+
+            from trainers.parallel import use_cores
+
+            use_cores(assignment.cpus)
+            if (found := _backend()) != assignment.platform:
+                raise RuntimeError(
+                    f"the worker was to compute on {assignment.platform}, JAX has {found}"
+                )
+            if (count := jax.device_count()) < assignment.devices:
+                raise RuntimeError(
+                    f"the worker was to have {assignment.devices} {assignment.platform} devices, "
+                    f"JAX has {count}"
+                )
         from trainers.compile_cache import default_folder
-        from trainers.parallel import use_cores
         from trainers.trainer import Trainer
 
-        use_cores(assignment.cpus)
-        if (found := _backend()) != assignment.platform:
-            raise RuntimeError(
-                f"the worker was to compute on {assignment.platform}, JAX has {found}"
-            )
         self._assignment = assignment
         self._operators = assignment.operators.load()
         self._trainer = Trainer(

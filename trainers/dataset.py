@@ -46,6 +46,10 @@ class Dataset:
     mirror: bool
     """True if a horizontal flip leaves the label plausible."""
 
+    def compute_digest(self) -> str:
+        """The digest of what the arrays hold now: another one than `digest` if they were altered."""
+        return _digest(self.name, self.train, self.valid)
+
 
 def dataset_spec(name: str) -> DatasetSpec:
     """Looks a data set up.

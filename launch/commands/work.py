@@ -35,7 +35,7 @@ def work(run: Any, data: Any, *, json: bool, worker: type = Worker) -> int:
     errors = stderr()
     errors.print(f"{'resuming' if run.resumed else 'run'} {run.folder}", highlight=False)
     try:
-        with Progress(None if json else errors) as progress:
+        with Progress(None if json else errors, notes=errors) as progress:
             stopped = drive(run, data, progress=progress, worker=worker)
         summary, ranked = summarise(run.journal), rank(run.journal)
     except JournalError as error:

@@ -35,6 +35,7 @@ from launch.config import PlacementConfig, Science, SearchConfig, SpaceConfig
 from launch.driver import drive, load_data
 from launch.progress import Progress
 from launch.run import start_or_resume
+from launch.worker import Worker
 from search.journal import FILE_NAME
 from search.outcome import Outcome, Trial
 
@@ -94,12 +95,9 @@ def measure(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
 def instant_worker(seconds: float) -> type:
     """A worker whose child is there at once; it stands in for `launch.worker.Worker`."""
 
-    class InstantWorker:
+    class InstantWorker(Worker):
         def __init__(self) -> None:
             self._ended: float | None = None
-
-        def place(self) -> str:
-            return ""
 
         def set_up(self, assignment: Any, data: Any, cores: tuple[int, ...] | None) -> str:
             if cores is not None:

@@ -28,6 +28,7 @@ from launch.driver import load_data
 from launch.errors import RunFailedError
 from launch.flags import build
 from launch.run import start_or_resume
+from launch.worker import Worker
 
 MEETS = {" sin(x)": "dies", " cos(x)": "hangs", " tanh(x)": "raises", " erf(x)": "lacks memory"}
 """What happens to a worker that is given a candidate with such a second operand."""
@@ -36,10 +37,7 @@ MEETS = {" sin(x)": "dies", " cos(x)": "hangs", " tanh(x)": "raises", " erf(x)":
 def worker(faults: str, folder: Path) -> type:
     """A worker with these faults; what it did once is marked in the folder."""
 
-    class FaultyWorker:
-        def place(self) -> str:
-            return ""
-
+    class FaultyWorker(Worker):
         def set_up(self, assignment: Any, data: Any, cores: tuple[int, ...] | None) -> str:
             if faults == "cannot begin":
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -16,7 +16,8 @@ import psutil
 from faulty_workers import worker
 
 from launch.cluster import cluster
-from launch.config import PlacementConfig
+from launch.config import PlacementConfig, Science
+from launch.driver import load_data
 from launch.pool import ASKED_AFTER_S, Pool
 from search.outcome import Trial
 
@@ -26,8 +27,9 @@ def main(folder: Path) -> None:
     placement = PlacementConfig(workers="1")
     with cluster(placement, data_bytes=0) as room:
         assignment: Any = SimpleNamespace(platform="cpu")  # of which a pool reads this and no more
-        no_data: Any = None
-        pool = Pool(room.workers, placement, assignment, no_data, None, worker("naps", folder))
+        room.look()
+        data = load_data(Science(), placement)
+        pool = Pool(room.workers, placement, assignment, data, None, worker("naps", folder))
         trial, told = Trial(1, 1, "sin(x)", 0, 0, baseline=False), []
         for killed in (True, False):
             while not pool.idle:

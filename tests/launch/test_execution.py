@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from launch.cluster import workers_that_fit
 from launch.config import PlacementConfig
 from launch.errors import RequestError
 from launch.execution import activation_elements, choose_execution
 from launch.pool import core_sets
+from launch.room import workers_that_fit
 from launch.worker import environment
 from trainers.config import TrainConfig
 
