@@ -47,6 +47,7 @@ for _name, _help in {
     "space": "What a space holds: its size, and how many candidates are invalid or equal.",
     "operators": "List, check and draw an operator set.",
     "bench": "What this machine can do for a search, and how long the search would take.",
+    "cluster": "Files to start a Ray cluster with, for search --address.",
 }.items():
     app.command(f"launch.commands.{_name}:{_name}", help=_help)
 

@@ -81,7 +81,7 @@ def _joined(placement: PlacementConfig, data_bytes: int) -> Iterator[Room]:
                     resources=placement.custom_resources or None,
                     include_dashboard=False,
                     _node_ip_address="127.0.0.1",
-                    _temp_dir=str(folder),
+                    _temp_dir=str(folder / "r"),  # which Ray opens to everybody
                     **quiet,
                 )
         except Exception as error:  # Ray raises this very class where its processes do not come up

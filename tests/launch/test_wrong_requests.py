@@ -457,6 +457,22 @@ ROWS: list[tuple[str, str]] = [
     ("bench --config entry.json", "unknown entry `train.stpes`: did you mean `steps`?"),
     ("bench --dataset cifar10 --data-dir cut", "cut/data_batch_1.bin holds 3,000 bytes"),
     ("bench --operators ops.py:GOD", "ops.py has no operator set `GOD`: did you mean `GOOD`?"),
+    # cluster template
+    ("cluster tempalte", 'Unknown command "tempalte". Did you mean "template"?'),
+    ("cluster zzz", 'Unknown command "zzz". Available commands: template.'),
+    ("cluster template", "requires an argument. See actsearch cluster template --help"),
+    ("cluster template slrum", "`name` must be one of bare, slurm, kuberay, gcp-tpu, got 'slrum': "
+     "did you mean `slurm`?"),
+    ("cluster template ''", "`name` must be one of bare, slurm, kuberay, gcp-tpu, got ''"),
+    ("cluster template bare slurm", "unexpected 'slurm'. See actsearch cluster template --help"),
+    ("cluster template bare --ouput a.yaml", "Unknown option: --ouput. Did you mean --output?"),
+    ("cluster template bare --output file.txt", "`output`: file.txt is there already: name another"),
+    ("cluster template bare --output stuff", "`output`: stuff is there already: name another"),
+    ("cluster template bare --output nowhere/a.yaml", "`output` must be a file in a folder that is "
+     "there, got nowhere/a.yaml"),
+    ("cluster template bare --output ''", "`output` must be a file in a folder that is there, got ."),
+    ("cluster template bare --output .", "`output` must be a file in a folder that is there, got ."),
+    (f"cluster template bare --output {LONG}", "File name too long"),
 ]  # fmt: skip
 
 AS_PROCESSES = (
