@@ -45,7 +45,7 @@ OPS = PAPER.only("identity", "neg", "square", "sigmoid", "relu", "sin", "cos", "
 """
 """Few, so that the program that trains them is compiled in seconds."""
 
-CHILD = ("--width", "4", "--batch-size", "32", "--execution", "traced", "--workers", "2")
+CHILD = ("--width", "4", "--batch-size", "32", "--execution", "traced")
 CONTROLLER = ("--strategy", "controller", "--controller-batch-size", "5", "--core-units", "1")
 
 
@@ -74,18 +74,15 @@ class Campaign:
         return self.folder / "killed"
 
     def start(
-        self, name: str, point: tuple[str, int] | None = None, command: tuple[str, ...] = ()
+        self,
+        name: str,
+        point: tuple[str, int] | None = None,
+        command: tuple[str, ...] = (),
+        workers: int = 2,
     ) -> subprocess.Popen[str]:
         """Begins a sitting of a driver, or another command, in a session of its own."""
-        asked = (
-            "search",
-            "--run-dir",
-            name,
-            "--operators",
-            "ops.py:OPS",
-            *self.arguments,
-            "--json",
-        )
+        request = ("--run-dir", name, "--operators", "ops.py:OPS", "--workers", str(workers))
+        asked = ("search", *request, *self.arguments, "--json")
         victim = [str(HERE / "victim.py"), point[0], str(point[1])] if point else ["-m", "launch"]
         return subprocess.Popen(
             [sys.executable, *victim, *(command or asked)],
@@ -104,8 +101,8 @@ class Campaign:
         return json.loads(printed)
 
     def die_at(self, point: str, count: int = 1) -> None:
-        """A sitting that ends at a fault point, which it must reach."""
-        process = self.start("killed", (point, count))
+        """A sitting, with one worker, that ends at a fault point, which it must reach."""
+        process = self.start("killed", (point, count), workers=1)
         _, errors = process.communicate(timeout=600)
         assert process.returncode == -signal.SIGKILL, (point, process.returncode, errors)
         self._note(point)

@@ -2,8 +2,9 @@
 
     python histories.py FOLDER '{"by random": {"strategy": "random"}}'
 
-prints for each request a list with a `history_sha256` for 1, 2 and 4 workers, and for 4 workers of
-which one is killed after every eighth trial; how many trials that hit, and how many were killed. The child is made up and naps.
+prints for each request a list with a `history_sha256` for 1 and 2 workers, and for 4 workers of which
+one is killed after every eighth trial; how many trials that hit, and how many were killed. The child
+is made up and naps.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def main(folder: Path, requests: dict[str, dict[str, Any]]) -> None:
         common = {"baselines": "relu", "address": cluster.address, **values}
         place = folder / name.replace(" ", "-")
         found[name] = [
-            history(place / str(count), {**common, "workers": str(count)}) for count in (1, 2, 4)
+            history(place / str(count), {**common, "workers": str(count)}) for count in (1, 2)
         ]
         with Killer(place / "killed") as killer:
             found[name].append(history(place / "killed", {**common, "workers": "4"}))
