@@ -34,6 +34,10 @@ from .strategy import Proposal, State, Strategy
 REPEATS = 1_000
 """A strategy that proposes so many times in a row nothing new is at its end."""
 
+TOGETHER = 32
+"""Proposals that one transaction has at most: the driver must not be away for long, in which nobody
+takes results; with a window of thousands it would make thousands at once, a millisecond or two each."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -172,13 +176,14 @@ class Planner:
 
     def due(self, count: int) -> list[Trial]:
         """Up to `count` trials that shall be dispatched now."""
-        self.look_ahead(count)
+        while len(self._waiting) < count and self._advance():
+            pass
         return [self._waiting.popleft() for _ in range(min(count, len(self._waiting)))]
 
     def look_ahead(self, count: int) -> None:
-        """Plans until `count` trials wait, as far as the order of things allows it now."""
-        while len(self._waiting) < count and self._advance():
-            pass
+        """Plans some more unless `count` trials wait, as far as the order of things allows it now."""
+        if len(self._waiting) < count:
+            self._advance()
 
     def record(self, results: Sequence[tuple[Trial, Outcome]]) -> None:
         """Commits what came of trials, together; from then on they count as done."""
@@ -212,11 +217,12 @@ class Planner:
         return False
 
     def _propose(self) -> bool:
-        """All proposals that may be made now, in one transaction."""
+        """Proposals that may be made now, a handful in one transaction."""
         if not self._may_ask():
             return False
+        last = self._next + TOGETHER
         with self._journal.transaction():
-            while self._may_ask():
+            while self._next < last and self._may_ask():
                 proposal = self._ask()
                 if proposal is None:
                     self._end("every candidate of the space has been proposed")

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from search import planner as planner_module
 from search.controller import ControllerConfig
 from search.evolution import EvolutionConfig
 from search.exhaustive import ExhaustiveConfig
 from search.journal import Journal, JournalError
 from search.outcome import Outcome
-from search.planner import REPEATS, Plan, Planner
+from search.planner import REPEATS, TOGETHER, Plan, Planner
 from search.random_search import RandomConfig
 from search.ranking import history_sha256, rank
 from search.strategy import Proposal
@@ -136,6 +137,25 @@ def test_interrupted_equals_uninterrupted(strategy, fresh):
     planner.conclude()
     assert history_sha256(broken) == history_sha256(whole)
     assert broken.snapshot() == whole.snapshot()
+
+
+@pytest.mark.parametrize("strategy", ["controller", "evolution"])
+def test_how_many_proposals_go_together_changes_nothing(strategy, fresh, monkeypatch):
+    histories = set()
+    for together in (1, 7, 1_000):
+        monkeypatch.setattr(planner_module, "TOGETHER", together)
+        journal = fresh()
+        planner = planner_of(journal, strategy, plan(trials=70, window=40))
+        work(planner, workers=5, seed=together, ahead=30)
+        histories.add((history_sha256(journal), journal.snapshot()))
+    assert len(histories) == 1
+
+
+def test_a_wide_window_is_not_filled_at_once(fresh):
+    planner = planner_of(fresh(), "random", plan(trials=150, window=1_000), baselines=[])
+    planner.look_ahead(100)
+    assert planner.proposals == TOGETHER
+    assert len(planner.due(60)) == 60
 
 
 def test_another_seed_makes_another_history(fresh):
