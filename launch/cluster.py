@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainers.scratch import scratch_path
+from spaces.scratch import scratch_path
 
 from .address import refusal
 from .config import PlacementConfig

@@ -127,6 +127,8 @@ class SearchConfig:
             )
             if int(budget) < 1 or int(count) < 1:
                 raise ValueError(f"`rungs` must have numbers ≥ 1, got {part!r}")
+            if int(budget) >= 2**31:
+                raise ValueError(f"`rungs` must have steps < 2147483648, got {part!r}")
         budgets = [rung.steps for rung in found]
         if budgets[:-1] != sorted(set(budgets[:-1])) or budgets != sorted(budgets):
             raise ValueError(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from trainers.scratch import scratch_path
+from spaces.scratch import scratch_path
 
 from .installation import PACKAGES, package_folder
 

@@ -14,6 +14,7 @@ tables of this version and no others. Rows are written and read by `search.row_w
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import tempfile
@@ -22,6 +23,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from spaces.scratch import scratch_path
 
 from .database import SAFE, Connection, Cursor, connect, identity, in_memory
 from .database import JournalError as JournalError
@@ -264,9 +267,11 @@ def _logs_ahead(path: Path) -> bool:
 
 def _copied(path: Path) -> Connection:
     """A connection to a copy in memory of what was committed to a database and to its log."""
-    with tempfile.TemporaryDirectory(prefix="actsearch-look-") as scratch:
-        copy = Path(scratch, path.name)
+    scratch = scratch_path(Path(tempfile.gettempdir()), f"actsearch-look-{next(_LOOKS)}")
+    try:
+        copy = scratch / path.name
         try:
+            scratch.mkdir(mode=0o700)
             for suffix in ("", "-wal", "-journal"):
                 beside = path.with_name(path.name + suffix)
                 if beside.exists():
@@ -274,6 +279,12 @@ def _copied(path: Path) -> Connection:
         except OSError as error:
             raise JournalError(f"{path} cannot be copied to be read: {error.strerror}") from None
         return in_memory(copy, path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+_LOOKS = itertools.count()
+"""Two copies of one process must not meet."""
 
 
 def _remove(path: Path) -> None:

@@ -30,7 +30,7 @@ import jax
 import jaxlib.version
 from jax.experimental.compilation_cache import compilation_cache
 
-from .scratch import scratch_path
+from spaces.scratch import scratch_path
 
 _KEPT = 64
 """Files that stay; the least recently written go first. A traced step is three, 1 MB in all."""

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from cyclopts import App
 
+from spaces.scratch import scratch_path
 from spaces.suggest import did_you_mean
-from trainers.scratch import scratch_path
 
 from ..errors import DONE, RequestError
 

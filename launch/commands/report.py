@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from trainers.scratch import scratch_path
+from spaces.scratch import scratch_path
 
 from ..errors import DONE, RequestError
 from ..printable import printable

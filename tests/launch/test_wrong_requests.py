@@ -127,6 +127,9 @@ ROWS: list[tuple[str, str]] = [
     ("search --rungs 60:400,", "`rungs` must be STEPS:COUNT pairs with commas between, as "
      "60:400,1500:12, got '60:400,'"),
     ("search --rungs 60:0", "`rungs` must have numbers ≥ 1, got '60:0'"),
+    ("search --rungs 3000000000:1", "`rungs` must have steps < 2147483648, got '3000000000:1'"),
+    ("search --ship", "`ship` takes code to a cluster: name one as `address`, or say --no-ship"),
+    ("search --address auto --node-timeout soon", "`node_timeout` must be seconds, or a number "),
     ("search --rungs 300:60,60:12", "`rungs` must have increasing steps, the last two may be "
      "equal, got '300:60,60:12'"),
     (f"search --rungs {'9' * 5000}:3", "`rungs` must be STEPS:COUNT pairs"),

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from spaces.scratch import scratch_path
 from trainers.compile_cache import default_folder, kept_programs
-from trainers.scratch import scratch_path
 
 
 @pytest.fixture

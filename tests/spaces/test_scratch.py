@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from trainers.scratch import remove_abandoned, scratch_path
+from spaces.scratch import remove_abandoned, scratch_path
 
 MAKE = """
 import sys
 from pathlib import Path
-from trainers.scratch import scratch_path
+from spaces.scratch import scratch_path
 path = scratch_path(Path(sys.argv[1]), "stem")
 path.mkdir()
 (path / "content").touch()
