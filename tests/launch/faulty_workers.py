@@ -6,11 +6,13 @@ FAULTS are `each`: which fault a candidate meets stands in `MEETS`; `once`: thos
 do so once and never again; `none`; `cannot begin`: no worker gets through its set-up; `waits`:
 every trial leaves a file begun-N in the folder above FOLDER and goes on once there is a file `go`;
 `eats`: a candidate with an error function takes memory until something stops it;
+`one refused`: other images than were sent have arrived where the first worker is;
 `all die`: one with an error function kills every worker of the node; `naps`: every trial takes some hundredths of a second.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -29,6 +31,7 @@ from launch.errors import RunFailedError
 from launch.flags import build
 from launch.run import start_or_resume
 from launch.worker import Worker
+from trainers.dataset import Dataset
 
 MEETS = {" sin(x)": "dies", " cos(x)": "hangs", " tanh(x)": "raises", " erf(x)": "lacks memory"}
 """What happens to a worker that is given a candidate with such a second operand."""
@@ -38,6 +41,13 @@ def worker(faults: str, folder: Path) -> type:
     """A worker with these faults; what it did once is marked in the folder."""
 
     class FaultyWorker(Worker):
+        def check(self, data: Dataset) -> str:
+            if faults == "one refused":
+                with contextlib.suppress(FileExistsError):
+                    (folder / "refused.met").touch(exist_ok=False)
+                    return "0" * 64
+            return super().check(data)
+
         def set_up(self, assignment: Any, data: Any, cores: tuple[int, ...] | None) -> str:
             if faults == "cannot begin":
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import threading
+
 import pytest
 
 from launch.config import PlacementConfig
@@ -9,7 +12,7 @@ from launch.errors import RequestError
 from launch.execution import activation_elements, choose_execution
 from launch.pool import core_sets
 from launch.room import workers_that_fit
-from launch.worker import environment
+from launch.worker import environment, keeping_to
 from trainers.config import TrainConfig
 
 
@@ -120,3 +123,25 @@ def test_a_share_of_a_gpu_bounds_its_memory():
     shared = environment("gpu", 0.25)
     assert float(shared["XLA_CLIENT_MEM_FRACTION"]) * 4 < 0.9
     assert shared["XLA_CLIENT_MEM_FRACTION"] == shared["XLA_PYTHON_CLIENT_MEM_FRACTION"]
+
+
+def test_threads_that_a_worker_makes_are_as_many_as_its_cores_and_run_anywhere():
+    """On a cluster, where none is pinned: a backend makes a thread for each core that it may use."""
+    anywhere = os.sched_getaffinity(0)
+    asked, over = threading.Event(), threading.Event()
+    seen: list[set[int]] = []
+
+    def begun_within() -> None:
+        seen.append(os.sched_getaffinity(0))
+        asked.set()
+        over.wait()
+        seen.append(os.sched_getaffinity(0))
+
+    with keeping_to(None, 1):
+        thread = threading.Thread(target=begun_within)
+        thread.start()
+        asked.wait()
+    over.set()
+    thread.join()
+    assert seen == [{min(anywhere)}, anywhere]
+    assert os.sched_getaffinity(0) == anywhere

@@ -132,6 +132,13 @@ def test_no_trial_pays_for_a_worker_that_died_before_it(tmp_path):
     ]
 
 
+def test_one_that_has_not_got_what_it_should_is_refused_and_the_others_go_on(tmp_path, undisturbed):
+    found, errors = searched(tmp_path / "run", "one refused")
+    said = "is refused: the images that arrived there are not those that were sent\n"
+    assert errors.count(" is refused: ") == errors.count(said) == 1
+    assert found["summary"]["history_sha256"] == undisturbed["history_sha256"]
+
+
 def test_a_worker_without_its_accelerator_is_refused_with_the_reason(tmp_path):
     """The resource is there by name; the chip is not. Never a silent run on the CPU."""
     done = subprocess.run(
