@@ -5,7 +5,7 @@
 makes two runs in a new folder, `sound` and `killed`, with real Ray workers that train real
 children on the digits. The second one's driver is killed with SIGKILL: at random moments, at the
 named points of `victim.py`, and at times with everything that it started, as when a machine loses
-power; or a worker is killed under it, or one of the processes that Ray itself is made of. After each kill the same command goes on. In the end both
+power; or a worker is killed under it. After each kill the same command goes on. In the end both
 runs must be one: every outcome that was ever seen still there as it was, the same proposals, the
 same strategy states, the same ranking, the same `history_sha256`, and nothing left behind.
 """
@@ -126,13 +126,11 @@ class Campaign:
 
         Args:
             chance: Decides when.
-            what: driver, everything, worker, which is killed before the driver, or raylet or
-                gcs_server, without which Ray ends the driver; empty: by chance.
+            what: driver, everything or worker, which is killed before the driver; empty: by chance.
         """
-        kinds = {"driver": 5, "everything": 2, "worker": 1, "raylet": 1, "gcs_server": 1}
-        what = what or chance.choices([*kinds], [*kinds.values()])[0]
+        what = what or chance.choices(["driver", "everything", "worker"], [6, 3, 1])[0]
         process = self.start("killed")
-        if what in ("worker", *RAYS_OWN) or chance.random() < 0.7:
+        if what == "worker" or chance.random() < 0.7:
             further = chance.randint(what == "worker", 3)  # whoever has trained is there to die
             wait_for_outcomes(self.killed, len(self.seen) + further, process)
             pause = chance.uniform(0.0, 0.6)
@@ -143,9 +141,6 @@ class Campaign:
         if what == "worker":
             self._kill_a_worker(process, chance)
         family = descendants(process)
-        if what in RAYS_OWN:
-            self._kill_rays_own(process, what)
-            return
         process.kill()
         if what == "everything":
             for each in family:
@@ -164,17 +159,6 @@ class Campaign:
             chance.choice(workers).kill()
             self.kills["worker"] += 1
             wait_for_outcomes(self.killed, outcomes(self.killed) + 2, process)
-
-    def _kill_rays_own(self, process: subprocess.Popen[str], what: str) -> None:
-        """Ray itself then ends the driver, within a minute, with words of its own."""
-        for each in descendants(process):
-            if name(each) == what:
-                each.kill()
-        _, errors = process.communicate(timeout=180)
-        if process.returncode == 0:
-            return  # the run was finished before
-        assert process.returncode not in (2, 3) and "Traceback" not in errors, errors
-        self._note(what)
 
     def _note(self, what: str) -> None:
         """Checks what the journal has after a kill: all that it had, untouched."""
@@ -200,8 +184,7 @@ class Campaign:
         assert list(killed.metrics()) == list(sound.metrics())
         assert ranking(killed) == ranking(sound)
         (attempts,) = killed.execute("SELECT sum(attempts) FROM trials").fetchone()
-        under_trials = self.kills["worker"] + 2 * sum(self.kills[each] for each in RAYS_OWN)
-        assert attempts <= under_trials, "a death outside a trial was counted as its own"
+        assert attempts <= self.kills["worker"], "a death outside a trial was counted as its own"
         return {
             "kills": dict(self.kills),
             "in_all": self.kills.total(),
@@ -231,15 +214,10 @@ class Campaign:
         return [*hidden, *folders, *running]
 
 
-RAYS_OWN = ("raylet", "gcs_server")
-"""Processes of Ray's, by name, that a driver does not outlive."""
-
-
 def environment() -> dict[str, str]:
     """As a user's shell: without what a test run says of JAX."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("JAX_", "XLA_"))}
-    soon = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}  # a minute otherwise
-    return kept | {"PYTHONPATH": str(ROOT)} | soon
+    return kept | {"PYTHONPATH": str(ROOT)}
 
 
 def recorded(folder: Path) -> dict[int, tuple[Any, ...]]:

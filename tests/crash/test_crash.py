@@ -45,7 +45,7 @@ def test_whatever_is_killed_the_same_command_makes_the_same_history(tmp_path: Pa
         campaign.die_at(point, count)
     campaign.die_in_a_report()
     chance = random.Random(5)
-    for what in ("everything", "worker", "raylet"):
+    for what in ("everything", "worker"):
         campaign.die_at_random(chance, what)
     campaign.die_at("rung in its transaction")
     campaign.die_at("end in its transaction")
@@ -57,5 +57,5 @@ def test_whatever_is_killed_the_same_command_makes_the_same_history(tmp_path: Pa
         each["reward"] for each in sound["candidates"]
     ]
     assert campaign.leftovers() == []
-    assert figures["kills"].keys() >= {*module.POINTS, "everything", "worker", "driver", "raylet"}
+    assert figures["kills"].keys() >= {*module.POINTS, "everything", "worker", "driver"}
     print(f"{figures} in {time.monotonic() - begin:.0f} s")
