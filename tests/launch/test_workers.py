@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -130,6 +131,38 @@ def test_no_trial_pays_for_a_worker_that_died_before_it(tmp_path):
         {"died": True, "began": False, "done": False},
         {"died": False, "began": True, "done": True},
     ]
+
+
+def test_without_rays_own_processes_the_driver_ends_and_the_same_command_goes_on(
+    tmp_path, undisturbed
+):
+    """Ray ends the driver, with words of its own."""
+    drivers = {}
+    for victim in ("raylet", "gcs_server"):
+        (tmp_path / victim).mkdir()
+        drivers[victim] = subprocess.Popen(
+            [sys.executable, PROGRAM, tmp_path / victim / "run", "waits", json.dumps(VALUES)],
+            env={**os.environ, **SOON, "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    for victim, driver in drivers.items():
+        while len(list((tmp_path / victim).glob("begun-*"))) < 2:
+            assert driver.poll() is None
+            time.sleep(0.1)
+        family = psutil.Process(driver.pid).children(recursive=True)
+        (found,) = (process for process in family if process.name() == victim)
+        found.kill()
+    for victim, driver in drivers.items():
+        _, errors = driver.communicate(timeout=120)
+        assert driver.returncode not in (0, 2, 3) and "Traceback" not in errors, errors
+        summary = searched(tmp_path / victim / "run", "none")[0]["summary"]
+        assert summary["history_sha256"] == undisturbed["history_sha256"]
+
+
+SOON = {"RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+"""Ray otherwise waits for a minute."""
 
 
 def test_one_that_has_not_got_what_it_should_is_refused_and_the_others_go_on(tmp_path, undisturbed):
