@@ -70,7 +70,7 @@ class SearchConfig:
     """Known functions trained beside the candidates: names with commas between, `all` or `none`."""
     window: int = 8
     """A proposal may depend on outcomes at least so many proposals older, whatever the number of
-    workers; at least twice their number keeps them busy."""
+    workers; four times their number keeps them busy."""
     seed: int = 0
     """Seed of everything: proposals, data split, initial weights, batches."""
     execution: str = "auto"

@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from search.planner import Planner
     from trainers.dataset import Dataset
 
+TOGETHER = 64
+"""Trials handed out in a row at most; with a thousand idle workers nobody would take results and
+signals for seconds."""
+
+WINDOW_PER_WORKER = 3
+"""With a smaller window for each worker they wait for the order of rewards (docs/scale.md)."""
+
 LOOK_EVERY_S = 2.0
 """Seconds between two looks at the nodes of a cluster."""
 
@@ -188,6 +195,8 @@ def drive(run: Run, data: Dataset, *, progress: Progress, worker: type = Worker)
             )
             planner = make_planner(run, assignment, chance=1.0 / data.num_classes)
             tally = Tally(room.workers, assignment.execution, reason)
+            if told := _narrow(run.science, room.workers):
+                progress.note(told)
             sitting = _begin_sitting(run.journal, tally)
             try:
                 _loop(planner, pool, room, run, progress, tally, stop)
@@ -210,8 +219,10 @@ def _loop(
     progress.begin(planner, pool)
     looked = time.monotonic()
     while not (planner.finished or stop.now or (stop.asked and not pool.training)):
-        while not stop.asked and pool.idle and (due := planner.due(1)):
+        handed = 0
+        while not stop.asked and handed < TOGETHER and pool.idle and (due := planner.due(1)):
             (trial,) = due
+            handed += 1
             if tally.first_dispatch is None:
                 tally.first_dispatch = time.monotonic()
             pool.start(
@@ -226,7 +237,7 @@ def _loop(
             looked = time.monotonic()
             _look(pool, room, progress)
             tally.workers = max(tally.workers, pool.count)
-        found = pool.wait(timeout_s=0.5)
+        found = pool.wait(timeout_s=0.5 if handed < TOGETHER else 0.0)
         answers = [(answer, _outcome(planner, answer, tally.lost_nodes)) for answer in found]
         done = [(answer, outcome) for answer, outcome in answers if outcome is not None]
         planner.record([(answer.trial, outcome) for answer, outcome in done])
@@ -397,6 +408,17 @@ def _cores(run: Run, room: Room) -> list[tuple[int, ...]] | None:
         return None
     available = sorted(os.sched_getaffinity(0))
     return core_sets(room.workers, run.placement.cpus_per_worker, available)
+
+
+def _narrow(science: Science, workers: int) -> str:
+    """What to say of a window that keeps workers waiting; empty where it does not."""
+    window, each = science.search.window, science.search.ladder(science.train.steps)[0].replicates
+    if window * each >= WINDOW_PER_WORKER * workers:
+        return ""
+    return (
+        f"{workers} workers will wait for each other's rewards: this run's window is {window}; a new "
+        f"run with --window {-(-4 * workers // each)} keeps them busy"
+    )
 
 
 def _nobody(_: str) -> None:

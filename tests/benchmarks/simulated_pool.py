@@ -213,7 +213,11 @@ class SimulatedPool:
             self.sums.longest = max(self.sums.longest, now - self._woke)
             if self._events and self._events[0][0] > now:
                 self.clock.wait_until(min(self._events[0][0], now + timeout_s))
-            self._woke = now = self.clock.now
+            before, self._woke = self._woke, self.clock.now
+            if timeout_s == 0:  # the driver has more to hand out: whoever is idle waits for it
+                for seat in self._free:
+                    seat.taken = self._woke if seat.taken == before else seat.taken
+            now = self._woke
             found = []
             while self._events and self._events[0][0] <= now:
                 found.append(heapq.heappop(self._events))

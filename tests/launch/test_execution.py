@@ -7,7 +7,8 @@ import threading
 
 import pytest
 
-from launch.config import PlacementConfig
+from launch.config import PlacementConfig, Science, SearchConfig
+from launch.driver import _narrow
 from launch.errors import RequestError
 from launch.execution import activation_elements, choose_execution
 from launch.pool import core_sets
@@ -145,3 +146,13 @@ def test_threads_that_a_worker_makes_are_as_many_as_its_cores_and_run_anywhere()
     thread.join()
     assert seen == [{min(anywhere)}, anywhere]
     assert os.sched_getaffinity(0) == anywhere
+
+
+@pytest.mark.parametrize(
+    "values, workers, window",
+    [({}, 2, ""), ({}, 3, "--window 12 "), ({"replicates": 2}, 5, ""), ({"replicates": 2}, 6, "12 "),
+     ({"window": 4000}, 1000, ""), ({"rungs": "60:9,90:3", "replicates": 3}, 6, "24 ")],
+)  # fmt: skip
+def test_a_window_that_keeps_workers_waiting_is_said(values, workers, window):
+    said = _narrow(Science(search=SearchConfig(**values)), workers)
+    assert window in said and bool(said) == bool(window)
