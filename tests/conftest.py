@@ -22,16 +22,19 @@ def strict_jax() -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Two processes share the tests by file.
+    """Three processes share the tests by file, because much of their time is spent waiting.
 
-    Files that start a Ray go one after the other, beside all the rest; the crash campaign, which is
-    the longest of them and minds nobody, belongs to the rest.
+    Files that start a Ray go one after the other, beside all the rest; so do those that start clusters
+    of several nodes. The crash campaign, which is the longest of them and minds nobody, belongs to the
+    rest.
     """
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
+            if file.startswith("tests/launch/test_cluster"):
+                return "clusters"
             alone = file.startswith("tests/crash/") or not _starts_ray(config.rootpath / file)
             return file if alone else "ray"
 

@@ -188,41 +188,6 @@ def test_rungs_replicates_and_a_specialised_form_chosen_by_itself(folder):
     assert len(best) == 3 and all(c["trials"] == 3 for c in best)
 
 
-CLUSTER = """
-import sys
-from ray.cluster_utils import Cluster
-cluster = Cluster(initialize_head=True, head_node_args={
-    "num_cpus": 2, "include_dashboard": False,
-    "object_store_memory": 100 * 2**20})
-print(cluster.address, flush=True)
-sys.stdin.read()
-cluster.shutdown()
-"""
-
-
-@pytest.fixture
-def ray_address():
-    """A Ray cluster that somebody else started, in a process of its own."""
-    with subprocess.Popen(
-        [sys.executable, "-c", CLUSTER],
-        env=environment() | {"RAY_USAGE_STATS_ENABLED": "0"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as host:
-        assert host.stdin is not None and host.stdout is not None
-        yield host.stdout.readline().strip()
-        host.stdin.close()
-        host.wait(timeout=60)
-
-
-def test_a_running_cluster_makes_the_same_history(folder, two_workers, ray_address):
-    found = actsearch(folder, "search", "--run-dir", "cluster", "--address", ray_address, *SCIENCE)
-    assert found["summary"]["effort"]["workers"] == 2
-    assert found["summary"]["history_sha256"] == two_workers["summary"]["history_sha256"]
-
-
 def test_a_cluster_that_does_not_answer_is_one_line(folder):
     done = subprocess.run(
         command("search", "--run-dir", "nobody", "--address", "127.0.0.1:1", *SCIENCE),
