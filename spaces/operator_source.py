@@ -37,7 +37,8 @@ class OperatorSource:
     text: str | None = None
     """Source text, for a file; None for `paper` and for an installed module."""
     sha256: str = ""
-    """SHA-256 of the text; of the set's signature if there is none."""
+    """SHA-256 of the text; for an installed module, of its file and the set's signature; for
+    `paper`, of the signature."""
 
     @property
     def attribute(self) -> str:
@@ -65,7 +66,7 @@ class OperatorSource:
             )
             problem = "has no" if found is None else f"has {type(found).__name__}, not an"
             raise OperatorSetError(f"{location} {problem} operator set `{self.attribute}`{near}")
-        if self.text is None and self.sha256 not in ("", found.digest):
+        if self.text is None and self.sha256 not in ("", _fingerprint(module, found)):
             raise OperatorSetError(
                 f"{self.spec} holds other operators here than where the run began"
             )
@@ -97,8 +98,8 @@ def read_source(spec: str) -> OperatorSource:
         )
     if location.endswith(".py"):
         return _of_text(spec, _read(location))
-    source = OperatorSource(spec)
-    return OperatorSource(spec, None, source.load().digest)
+    found = OperatorSource(spec).load()
+    return OperatorSource(spec, None, _fingerprint(_installed(location), found))
 
 
 def _read(location: str) -> str:
@@ -158,6 +159,14 @@ def _installed(location: str) -> types.ModuleType:
         SystemExit,
     ) as error:  # whatever a foreign module raises is its author's to see, in a line
         raise OperatorSetError(f"cannot import {location}: {_describe(error)}") from error
+
+
+def _fingerprint(module: types.ModuleType, found: OperatorSet) -> str:
+    """Tells apart sets that an installed module holds, also where only a function's body differs."""
+    digest = hashlib.sha256(found.digest.encode())
+    if module.__file__ is not None:
+        digest.update(Path(module.__file__).read_bytes())
+    return digest.hexdigest()
 
 
 def _line(error: BaseException, location: str) -> str:

@@ -69,7 +69,22 @@ def test_a_file_gives_its_set_and_carries_its_text(good: Path):
 def test_an_installed_module_gives_its_set_and_its_digest():
     source = read_source("spaces.paper:PAPER")
     assert source.load() is PAPER
-    assert source == OperatorSource("spaces.paper:PAPER", None, PAPER.digest)
+    assert source == read_source("spaces.paper:PAPER")
+    assert (source.text, source.sha256 == PAPER.digest) == (None, False)
+
+
+def test_an_installed_module_of_other_code_is_another_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The names may be the same: on a node that was forgotten, a function's body is the old one."""
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "ops_of_today.py").write_text(GOOD, encoding="utf-8")
+    source = read_source("ops_of_today:OPS")
+    assert source.load().digest == read_source("ops_of_today:OPS").load().digest
+    (tmp_path / "ops_of_today.py").write_text(GOOD.replace("maximum", "minimum"), encoding="utf-8")
+    monkeypatch.delitem(sys.modules, "ops_of_today")
+    with pytest.raises(OperatorSetError, match="holds other operators here than where the run"):
+        source.load()
 
 
 def test_a_source_travels_to_a_process_that_lacks_the_file(good: Path, tmp_path: Path):
