@@ -169,7 +169,7 @@ def faults(path: Path) -> Iterator[None]:
     """Turns SQLite's errors inside into `JournalError`s that name the file."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise _in_words(path, error) from None
 
 
@@ -187,11 +187,12 @@ def _told(path: Path, call: Callable[..., Any], *arguments: Any) -> Any:
         return call(*arguments)
     except sqlite3.IntegrityError:  # a fault of the program that writes, not of the file
         raise
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise _in_words(path, error) from None
 
 
-def _in_words(path: Path, error: sqlite3.Error) -> JournalError:
+def _in_words(path: Path, error: sqlite3.Error | UnicodeDecodeError) -> JournalError:
+    """The second kind is what Python makes of an SQLite error that quotes damaged bytes."""
     code = getattr(error, "sqlite_errorcode", None)
     if code is None and "decode" in str(error):
         return JournalError(f"{path}: a text in it is not what was written: {_DAMAGED}")

@@ -262,6 +262,20 @@ def test_no_table_or_trigger_can_be_added_and_no_table_be_another(runs, tmp_path
         assert looked_at(folder) is None and resumed(folder) is None, statement
 
 
+def test_damaged_bytes_that_an_error_quotes_are_no_text(runs, tmp_path):
+    """SQLite quotes the statement that it cannot read, and Python cannot decode what it says."""
+    sound = runs["finished"]
+    folder = sound.put(tmp_path / "copy")
+    content = (folder / FILE_NAME).read_bytes()
+    assert b"CREATE TABLE trials" in content
+    (folder / FILE_NAME).write_bytes(
+        content.replace(b"CREATE TABLE trials", b"CREATE T\xe9BLE trials")
+    )
+    with pytest.raises(JournalError, match="a text in it is not what was written"):
+        Journal.read(folder)
+    assert resumed(folder) is None
+
+
 PLACES = {"finished": (250, 50), "grown": (120, 50), "killed": (100, 1), "folded": (250, 30)}
 """Damages of each run, beside those of the heads of its pages, and how many are refused at least. A
 damaged log is as one that is shorter, so that where all is in the log nearly all are states that were."""
