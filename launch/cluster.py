@@ -44,6 +44,8 @@ def cluster(placement: PlacementConfig, *, data_bytes: int) -> Iterator[Room]:
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not placement.address:
+        # Ray would start idle processes that no worker of ours, with its own environment, may use.
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
         # Ray's name for "this is one machine": its servers then bind to loopback. It is read when
         # ray is imported; asking for 127.0.0.1 as the node's address alone is overruled.
         os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

@@ -83,12 +83,14 @@ class Nodes:
 
 
 SOON = {
+    "RAY_prestart_worker_first_driver": "0",
     "RAY_health_check_initial_delay_ms": "500",
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "4000",
     "RAY_health_check_failure_threshold": "3",
 }
-"""A lost node is noticed within seconds, where Ray otherwise takes a quarter of a minute."""
+"""A lost node is noticed within seconds, where Ray otherwise takes a quarter of a minute; no idle
+processes are started."""
 
 
 @contextmanager
@@ -151,6 +153,7 @@ def test_nodes_come_and_go_and_the_history_is_the_local_one(tmp_path: Path):
         cluster.order("add 2")
         wait_until(lambda: said("joined: room for 2 workers\n"))
         wait_until(lambda: len(list(there.glob("begun-*"))) == 3)
+        wait_until(lambda: said(r"worker 3 on \S+: nothing\n"))  # 0 was let go when its node left
         (there / "go").touch()
         printed, _ = process.communicate(timeout=200)
     assert process.returncode == 0
@@ -178,30 +181,39 @@ def other_code(tmp_path_factory) -> Path:
     return place
 
 
-def test_other_code_on_a_node_is_refused_by_name_and_shipped_code_is_not(
-    folder: Path, local_history: str, other_code: Path
-):
+@pytest.fixture(scope="module")
+def older_nodes(other_code: Path) -> Iterator[Nodes]:
+    """A node that was forgotten when the others got new code."""
     with nodes(2, PYTHONPATH=str(other_code)) as cluster:
-        refused, _ = finished(search(folder, "refused", "--address", cluster.address), 1)
-        shipped = search(folder, "shipped", "--address", cluster.address, "--ship")
-        assert finished(shipped)[1] == local_history
+        yield cluster
+
+
+def test_other_code_on_a_node_is_refused_by_name(folder: Path, older_nodes: Nodes):
+    refused, _ = finished(search(folder, "refused", "--address", older_nodes.address), 1)
     complaint = refused.splitlines()[-1]
     assert re.search(r"worker \d on [0-9.]+ is refused: it has other code than this ", complaint)
     assert f"({installation()['code'][:12]}) here" in complaint and "install the same" in complaint
     assert Journal.read(folder / "refused").pulse()[1] == 0
 
 
-def test_a_cluster_without_room_is_waited_for_and_then_said(folder: Path):
-    with nodes() as cluster:
-        words = ("--address", cluster.address, "--node-timeout", "4s")
-        told, _ = finished(search(folder, "alone", *words), 1)
-    assert "no room for a worker\n" in told
+def test_shipped_code_is_not(folder: Path, local_history: str, older_nodes: Nodes):
+    shipped = search(folder, "shipped", "--address", older_nodes.address, "--ship")
+    told, history = finished(shipped)
+    assert history == local_history
+    assert re.search(r"worker \d on [0-9.]+: cpu\n", told)
+
+
+def test_a_cluster_without_room_is_waited_for_and_then_said(folder: Path, older_nodes: Nodes):
+    needs = ("--cpus-per-worker", "64", "--node-timeout", "4s")
+    words = ("--address", older_nodes.address, *needs)
+    told, _ = finished(search(folder, "alone", *words), 1)
+    assert told.count("no room for a worker\n") == 2
     complaint = told.splitlines()[-1]
-    assert "no node has had room for a worker for 4s: each needs 1 CPU" in complaint
-    assert "0 CPU" in complaint and "Nothing is lost" in complaint
+    assert "no node has had room for a worker for 4s: each needs 64 CPU" in complaint
+    assert "2 CPU" in complaint and "Nothing is lost" in complaint
 
 
-def test_a_node_that_lacks_code_is_said(folder: Path, tmp_path: Path):
+def test_a_node_that_lacks_code_is_said(folder: Path, tmp_path: Path, older_nodes: Nodes):
     """The class of its worker is in a module that only the driver has."""
     (tmp_path / "only_here.py").write_text(
         "from launch.worker import Worker\nclass Special(Worker):\n    pass\n"
@@ -215,16 +227,15 @@ def test_a_node_that_lacks_code_is_said(folder: Path, tmp_path: Path):
         "driver.drive = lambda run, data, **rest: drive(run, data, **rest | {'worker': Special})\n"
         "main(sys.argv[1:])\n"
     )
-    with nodes(1) as cluster:
-        words = ["search", "--run-dir", "lacking", *SCIENCE, "--address", cluster.address]
-        done = subprocess.run(
-            [sys.executable, "-c", program, *words, tmp_path],
-            cwd=folder,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
+    words = ["search", "--run-dir", "lacking", *SCIENCE, "--address", older_nodes.address]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words, tmp_path],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 1, done.stderr
     complaint = done.stderr.splitlines()[-1]
     assert "is refused: its node lacks code, No module named 'only_here'" in complaint

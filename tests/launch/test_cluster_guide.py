@@ -88,14 +88,20 @@ def head(home: Path) -> Iterator[psutil.Process]:
 
 
 def second_terminal(home: Path, text: str) -> str:
-    done = subprocess.run(
-        ["bash", "-euc", blocks()[1].partition("ray job")[0] + text],
-        env=environment(home),
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
+    """What the lines printed; repeated, as the guide says, while no agent is there to take a job."""
+    deadline = time.monotonic() + 120
+    while True:
+        done = subprocess.run(
+            ["bash", "-euc", blocks()[1].partition("ray job")[0] + text],
+            env=environment(home),
+            cwd=home,
+            capture_output=True,
+            text=True,
+            timeout=400,
+        )
+        if "No available agent" not in done.stderr or time.monotonic() > deadline:
+            break
+        time.sleep(1.0)
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stdout + done.stderr
     return done.stdout
 
@@ -114,18 +120,16 @@ def test_the_guides_own_lines(home: Path, head: psutil.Process) -> None:
     run = home / "runs" / "first"
     second_terminal(home, submit.partition("ADDRESS=http://127.0.0.1:8265\n")[2])
     deadline = time.monotonic() + 300
-    while outcomes(run) < 3:
+    while not outcomes(run):
         assert time.monotonic() < deadline, second_terminal(home, look)
         time.sleep(0.1)
-    shown = second_terminal(home, look)
-    assert "worker 0 on 127.0.0.1: cpu" in shown and "best" in shown
-    before = list(Journal.read(run).trials())
     told = second_terminal(home, again)
-    assert outcomes(run) == 12 + 9 > len(before)
     assert f"resuming {run}" in told and "Job 'second' succeeded" in told
     journal = Journal.read(run)
     assert journal.meta("finished") is not None and len(journal.sittings()) == 2
-    assert set(journal.attempts().values()) <= {0}
+    assert set(journal.attempts().values()) <= {0} and outcomes(run) == 30 + 9
+    shown = second_terminal(home, look)
+    assert "worker 0 on 127.0.0.1: cpu" in shown and "Swish" in shown
 
     second_terminal(home, beside)
     assert outcomes(home / "runs" / "beside") == 3

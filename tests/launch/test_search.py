@@ -94,10 +94,11 @@ def test_one_compilation_per_worker_serves_a_traced_run(two_workers):
     assert (effort["workers"], effort["compilations"], effort["trials"]) == (2, 2, 17)
 
 
-def test_one_worker_makes_the_same_history(folder, two_workers):
-    one = actsearch(folder, "search", "--run-dir", "one", "--workers", "1", *SCIENCE)
-    assert one["summary"]["history_sha256"] == two_workers["summary"]["history_sha256"]
-    assert one["summary"]["effort"]["compilations"] == 1
+def trains(process: psutil.Process) -> bool:
+    """Whether it is a worker; what is gone meanwhile is none."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.name().startswith("ray::Worker")
+    return False
 
 
 def test_interrupted_and_bereaved_of_a_worker_it_makes_the_same_history(folder, two_workers):
@@ -116,7 +117,7 @@ def test_interrupted_and_bereaved_of_a_worker_it_makes_the_same_history(folder, 
     wait_for_outcomes(folder / "broken", before + 2)
     family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     assert {address.removeprefix("::ffff:") for address in listening(family)} == {"127.0.0.1"}
-    workers = [child for child in family if child.name().startswith("ray::Worker")]
+    workers = [child for child in family if trains(child)]
     if len(os.sched_getaffinity(0)) > 1:
         cores = [tuple(worker.cpu_affinity()) for worker in workers]
         assert sorted(map(len, cores)) == [1, 1] and cores[0] != cores[1]
