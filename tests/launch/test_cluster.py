@@ -113,7 +113,7 @@ def nodes(*cpus: int, **variables: str) -> Iterator[Nodes]:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.1)

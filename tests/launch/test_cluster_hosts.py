@@ -116,7 +116,7 @@ def hosts(tmp_path: Path) -> Iterator[Hosts]:
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 150
+    deadline = time.monotonic() + 300
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.1)
