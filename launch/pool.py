@@ -140,7 +140,7 @@ class Pool:
             nodes: Ids of the nodes that live; a refused worker whose node is gone makes room.
         """
         for seat in self._seats:
-            if seat.stage == "refused" and seat.node not in nodes:
+            if seat.stage == "refused" and seat.node and seat.node not in nodes:
                 self._hire(seat)
         for seat in [seat for seat in self._seats if seat.stage == "placing"][::-1]:
             if len(self._seats) > count:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -11,9 +13,9 @@ from launch.config import PlacementConfig, Science, SearchConfig
 from launch.driver import _narrow
 from launch.errors import RequestError
 from launch.execution import activation_elements, choose_execution
-from launch.pool import core_sets
+from launch.pool import Pool, _Seat, core_sets
 from launch.room import workers_that_fit
-from launch.worker import environment, keeping_to
+from launch.worker import Worker, environment, keeping_to
 from trainers.config import TrainConfig
 
 
@@ -156,3 +158,22 @@ def test_threads_that_a_worker_makes_are_as_many_as_its_cores_and_run_anywhere()
 def test_a_window_that_keeps_workers_waiting_is_said(values, workers, window):
     said = _narrow(Science(search=SearchConfig(**values)), workers)
     assert window in said and bool(said) == bool(window)
+
+
+def test_a_refused_worker_is_hired_anew_only_when_its_node_is_gone(monkeypatch):
+    """One that was refused before its node was known, for its code, would be refused for ever."""
+    hired = []
+    monkeypatch.setattr(Pool, "_hire", lambda _, seat: hired.append(seat.number))
+    pool = object.__new__(Pool)
+    pool._seats = [
+        _Seat(n, stage="refused", node=node) for n, node in enumerate(("", "here", "gone"))
+    ]
+    pool.resize(3, {"here"})
+    assert hired == [2]
+
+
+def test_a_worker_with_fewer_devices_than_it_asked_for_refuses_to_start():
+    assignment: Any = SimpleNamespace(cpus=1, platform="cpu", devices=64)
+    no_data: Any = None
+    with pytest.raises(RuntimeError, match=r"was to have 64 cpu devices, JAX has \d+$"):
+        Worker().set_up(assignment, no_data, None)
