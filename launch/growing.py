@@ -60,7 +60,7 @@ def growing(
     from search.known import known_trainings
     from search.ranking import history_sha256
 
-    from .driver import prepare_jax
+    from .prepare import prepare_jax
 
     there, _ = read_run_config(parent)
     _check_training(parent, science, there)

@@ -289,7 +289,7 @@ class Pool:
         try:
             value = self._ray.get(seat.reference)
         except self._errors.RayTaskError as error:
-            reason = _first_line(error.cause)
+            reason = brief(error.cause)
             if stage != "training":
                 self._refuse(seat, reason)
                 return None
@@ -368,7 +368,7 @@ class Pool:
         Raises:
             RunFailedError: They keep dying before they have done anything.
         """
-        stage, trial, node, reason = seat.stage, seat.trial, seat.node, _first_line(error)
+        stage, trial, node, reason = seat.stage, seat.trial, seat.node, brief(error)
         if stage == "placing" and "ModuleNotFoundError" in str(error):
             missing = str(error).rpartition("ModuleNotFoundError")[2].strip(": \n")
             self._refuse(seat, f"its node lacks code, {missing}; install it there, or --ship")
@@ -407,6 +407,9 @@ def core_sets(count: int, per_worker: int, available: list[int]) -> list[tuple[i
     return [tuple(available[k * per_worker : (k + 1) * per_worker]) for k in range(count)]
 
 
-def _first_line(error: BaseException) -> str:
+def brief(error: BaseException) -> str:
+    """An exception of Ray's in one line: its class, what it says first, and what a traceback ends with."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    traced = any("Traceback (most recent call last)" in line for line in lines)
+    told = [*lines[:1], *lines[-1:]] if traced else lines[:1]
+    return ": ".join([type(error).__name__, *(each.rstrip(".:") for each in told)])

@@ -45,7 +45,7 @@ def bench(
     """
     from ..bench import BenchOptions, bench_lines
     from ..bench import bench as measure
-    from ..driver import load_data
+    from ..prepare import load_data
 
     measuring = BenchOptions(candidates=candidates, seconds=seconds, processes=processes)
     science, placement = requested(preset, config, options)

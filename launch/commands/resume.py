@@ -35,7 +35,7 @@ def resume(
     """
     from dataclasses import asdict
 
-    from ..driver import load_data
+    from ..prepare import load_data
     from ..run import check_free, read_run_config
     from ..run import resume as reopen
 

@@ -42,7 +42,7 @@ def search(
     json
         Print one JSON document instead of tables.
     """
-    from ..driver import load_data
+    from ..prepare import load_data
     from ..run import check_free, inherited, new_folder, start_or_resume
 
     before = None

@@ -38,7 +38,7 @@ class Summary:
     """Spellings equal to an earlier function."""
     sittings: int
     effort: dict[str, Any]
-    """Of the last sitting that trained anything: see `launch.driver.Tally`."""
+    """Of the last sitting that trained anything: see `launch.tally.Tally`."""
     ending: str
     """Why the strategy ended before its budget, if it did."""
     history: str

@@ -32,7 +32,8 @@ from unittest import mock
 from rich.console import Console
 
 from launch.config import PlacementConfig, Science, SearchConfig, SpaceConfig
-from launch.driver import drive, load_data
+from launch.driver import drive
+from launch.prepare import load_data
 from launch.progress import Progress
 from launch.run import start_or_resume
 from launch.worker import Worker

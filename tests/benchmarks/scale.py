@@ -41,8 +41,11 @@ from scale_parts import examine_table, pool_table, ray_table, sizes_table
 from simulated_pool import Clock, Conditions, Rates, SimulatedPool
 
 from launch.config import PlacementConfig, Science, SearchConfig, SpaceConfig
-from launch.driver import Stop, Tally, _loop, make_planner, prepare_jax
+from launch.driver import _loop
+from launch.prepare import make_planner, prepare_jax
 from launch.run import Run, start_or_resume
+from launch.stop import Stop
+from launch.tally import Tally
 from search.controller import ControllerConfig
 from search.journal import FILE_NAME, Journal
 from search.outcome import Outcome, Trial

@@ -20,7 +20,7 @@ from search.outcome import Trial
 
 def examine_table(candidates: int) -> list[dict[str, Any]]:
     """Milliseconds of processor time that a new candidate takes until it is in the journal."""
-    from launch.driver import prepare_jax
+    from launch.prepare import prepare_jax
 
     prepare_jax()
     from search.examine import Examiner

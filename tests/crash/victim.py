@@ -23,7 +23,7 @@ POINTS = {
     "proposals committed": "search.planner:Planner._propose.after",
     "trial dispatched": "launch.pool:Pool.start.after",
     "outcome in its transaction": "search.journal:Journal.add_outcome.after",
-    "outcome committed": "launch.driver:Tally.count.after",
+    "outcome committed": "launch.tally:Tally.count.after",
     "inside the update": "search.ppo:update.after",
     "state in its transaction": "search.journal:Journal.put_snapshot.after",
     "rung in its transaction": "search.planner:Planner._promote.inside",

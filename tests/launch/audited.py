@@ -67,18 +67,18 @@ def is_inside(path: str) -> bool:
 
 def begin_and_stop(run: Any, data: Any, **_: Any) -> str:
     """As `launch.driver.drive`, up to where Ray would be started."""
-    from launch import driver
+    from launch import prepare
     from launch.errors import RunFailedError
 
-    driver.prepare_jax()
-    driver._check_same_data(run, data)
+    prepare.prepare_jax()
+    prepare.check_same_data(run, data)
     assignment: Any = SimpleNamespace(
         train=run.science.train,
         operators=run.operators,
         core_units=run.science.space.core_units,
         baselines=run.science.search.baseline_keys,
     )
-    driver.make_planner(run, assignment, chance=0.1)
+    prepare.make_planner(run, assignment, chance=0.1)
     raise RunFailedError("the driver would begin")
 
 

@@ -26,9 +26,9 @@ import psutil
 
 from launch.cli import _complain
 from launch.commands.work import work
-from launch.driver import load_data
 from launch.errors import RunFailedError
 from launch.flags import build
+from launch.prepare import load_data
 from launch.run import start_or_resume
 from launch.worker import Worker
 from trainers.dataset import Dataset

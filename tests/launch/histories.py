@@ -24,8 +24,8 @@ from faulty_workers import worker
 from ray.cluster_utils import Cluster
 
 from launch.commands.work import work
-from launch.driver import load_data
 from launch.flags import build
+from launch.prepare import load_data
 from launch.run import start_or_resume
 from search.journal import Journal, JournalError
 

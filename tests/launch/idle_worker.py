@@ -17,8 +17,8 @@ from faulty_workers import worker
 
 from launch.cluster import cluster
 from launch.config import PlacementConfig, Science
-from launch.driver import load_data
 from launch.pool import ASKED_AFTER_S, Pool
+from launch.prepare import load_data
 from search.outcome import Trial
 
 

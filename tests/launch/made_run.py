@@ -15,8 +15,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from launch.driver import make_planner
 from launch.flags import build
+from launch.prepare import make_planner
 from launch.run import Run, start_or_resume
 from search.outcome import Outcome, Trial
 

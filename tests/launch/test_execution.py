@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from launch.config import PlacementConfig, Science, SearchConfig
-from launch.driver import _narrow
 from launch.errors import RequestError
 from launch.execution import activation_elements, choose_execution
 from launch.pool import Pool, _Seat, core_sets
+from launch.prepare import narrow_window
 from launch.room import workers_that_fit
 from launch.worker import Worker, environment, keeping_to
 from trainers.config import TrainConfig
@@ -156,7 +156,7 @@ def test_threads_that_a_worker_makes_are_as_many_as_its_cores_and_run_anywhere()
      ({"window": 4000}, 1000, ""), ({"rungs": "60:9,90:3", "replicates": 3}, 6, "24 ")],
 )  # fmt: skip
 def test_a_window_that_keeps_workers_waiting_is_said(values, workers, window):
-    said = _narrow(Science(search=SearchConfig(**values)), workers)
+    said = narrow_window(Science(search=SearchConfig(**values)), workers)
     assert window in said and bool(said) == bool(window)
 
 

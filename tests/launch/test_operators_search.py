@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from launch.cli import run
-from launch.driver import load_data, make_planner, outcome_of
+from launch.driver import outcome_of
 from launch.flags import build
+from launch.prepare import load_data, make_planner
 from launch.run import start_or_resume
 from launch.worker import Assignment, operator_table
 from spaces import PAPER, parse

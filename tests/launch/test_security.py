@@ -27,10 +27,10 @@ import psutil
 import pytest
 
 from launch.cli import run
-from launch.driver import load_data
 from launch.errors import RequestError
 from launch.flags import build, read_config, to_json
 from launch.notebook import search as search_from_python
+from launch.prepare import load_data
 from launch.printable import json_line, printable
 from launch.run import read_run_config
 from search.journal import CandidateRow, Journal

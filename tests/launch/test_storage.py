@@ -252,7 +252,7 @@ def test_a_second_driver_is_refused_before_anything_is_loaded(
     def load_data(*_: object) -> None:
         raise AssertionError("images are loaded for a driver that cannot begin")
 
-    monkeypatch.setattr("launch.driver.load_data", load_data)
+    monkeypatch.setattr("launch.prepare.load_data", load_data)
     arguments = (
         ["resume", str(folder)] if command == "resume" else ["search", "--run-dir", str(folder)]
     )

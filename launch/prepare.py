@@ -1,0 +1,142 @@
+"""What a driver needs before its first trial: images, a planner, and what workers are to do."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from spaces import SearchSpace, known_function
+
+from .config import Rung
+from .errors import RequestError
+from .execution import choose_execution
+from .run import Run
+from .worker import Assignment, operator_table
+
+if TYPE_CHECKING:
+    from search.planner import Planner
+    from trainers.dataset import Dataset
+
+    from .config import PlacementConfig, Science
+
+WINDOW_PER_WORKER = 3
+"""With a smaller window for each worker they wait for the order of rewards (docs/scale.md)."""
+
+
+def load_data(science: Science, placement: PlacementConfig) -> Dataset:
+    """The images that children are trained and judged on.
+
+    Raises:
+        RequestError: They cannot be had, or are fewer than a batch.
+    """
+    from trainers.dataset import load_dataset
+
+    train = science.train
+    try:
+        data = load_dataset(
+            train.dataset,
+            data_dir=Path(placement.data_dir) if placement.data_dir else None,
+            image_size=train.image_size,
+            valid_size=train.valid_size,
+            seed=science.search.seed,
+        )
+    except ValueError as error:
+        raise RequestError(str(error)) from None
+    if train.batch_size > len(data.train.labels):
+        raise RequestError(
+            f"`batch_size` must be ≤ {len(data.train.labels)}, the number of training images of "
+            f"{train.dataset}, got {train.batch_size}"
+        )
+    return data
+
+
+def prepare_jax() -> None:
+    """The driver computes on the CPU, in steps so short that a thread for each costs more."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+    import jax
+
+    # JAX may have computed when Ray's processes are started; they replace themselves at once.
+    warnings.filterwarnings("ignore", r"os\.fork\(\) was called", RuntimeWarning)
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+def make_assignment(run: Run, data: Dataset) -> tuple[Assignment, str]:
+    """What the workers of a run are to do, and why they execute candidates as they do."""
+    science, placement = run.science, run.placement
+    execution, reason = choose_execution(
+        science.search.execution,
+        science.train,
+        core_units=science.space.core_units,
+        image_size=data.train.images.shape[1],
+    )
+    platform = "cpu"
+    if placement.gpus_per_worker:
+        platform = "gpu"
+    elif "TPU" in placement.custom_resources:
+        platform = "tpu"
+    devices = placement.custom_resources.get("TPU", placement.gpus_per_worker)
+    assignment = Assignment(
+        train=science.train,
+        operators=run.operators,
+        core_units=science.space.core_units,
+        baselines=science.search.baseline_keys,
+        execution=execution,
+        cpus=placement.cpus_per_worker,
+        platform=platform,
+        devices=max(1, int(devices)),
+    )
+    return assignment, reason
+
+
+def make_planner(run: Run, assignment: Assignment, *, chance: float) -> Planner:
+    """The planner of a run, with everything that its journal has."""
+    from search.planner import Plan, Planner
+
+    science = run.science
+    operators = assignment.operators.load()
+    space = SearchSpace(operators, science.space.core_units)
+    rungs: tuple[Rung, ...] = science.search.ladder(science.train.steps)
+    plan = Plan(
+        trials=science.search.trials,
+        window=science.search.window,
+        chance=chance,
+        replicates=tuple(rung.replicates for rung in rungs),
+        promoted=tuple(rung.promoted for rung in rungs if rung.promoted is not None),
+        repeated=frozenset(n for n in range(1, len(rungs)) if rungs[n].steps == rungs[n - 1].steps),
+        steps=tuple(rung.steps for rung in rungs),
+        seed=science.search.seed,
+    )
+    baselines = [known_function(key).candidate for key in assignment.baselines]
+    strategy = science.strategy_config().build(space)
+    table = operator_table(operators, assignment)
+    return Planner(plan, space, table, strategy, baselines, run.journal)
+
+
+def check_same_data(run: Run, data: Dataset) -> None:
+    """Notes which images a run is made with, or compares them with those that it was begun with.
+
+    Raises:
+        RequestError: They are others.
+    """
+    known = run.journal.meta("data_sha256")
+    if known is None:
+        with run.journal.transaction():
+            run.journal.put_meta("data_sha256", data.digest)
+    elif known != data.digest:
+        raise RequestError(
+            f"`data_dir`: the images of {data.name} are not those that {run.folder} was made with "
+            f"(SHA-256 {data.digest[:12]}…, there {known[:12]}…)"
+        )
+
+
+def narrow_window(science: Science, workers: int) -> str:
+    """What to say of a window that keeps workers waiting; empty where it does not."""
+    window, each = science.search.window, science.search.ladder(science.train.steps)[0].replicates
+    if window * each >= WINDOW_PER_WORKER * workers:
+        return ""
+    return (
+        f"{workers} workers will wait for each other's rewards: this run's window is {window}; a new "
+        f"run with --window {-(-4 * workers // each)} keeps them busy"
+    )
