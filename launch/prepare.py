@@ -93,6 +93,7 @@ def make_assignment(run: Run, data: Dataset) -> tuple[Assignment, str]:
 def make_planner(run: Run, assignment: Assignment, *, chance: float) -> Planner:
     """The planner of a run, with everything that its journal has."""
     from search.planner import Plan, Planner
+    from trainers.compile_cache import kept_programs
 
     science = run.science
     operators = assignment.operators.load()
@@ -109,9 +110,18 @@ def make_planner(run: Run, assignment: Assignment, *, chance: float) -> Planner:
         seed=science.search.seed,
     )
     baselines = [known_function(key).candidate for key in assignment.baselines]
-    strategy = science.strategy_config().build(space)
     table = operator_table(operators, assignment)
-    return Planner(plan, space, table, strategy, baselines, run.journal)
+    with kept_programs(_kept(), most=1000):
+        strategy = science.strategy_config().build(space)
+        return Planner(plan, space, table, strategy, baselines, run.journal)
+
+
+def _kept() -> Path | None:
+    """Where the programs that look at operators are kept."""
+    from trainers.compile_cache import default_folder
+
+    folder = default_folder()
+    return None if folder is None else folder / "driver"
 
 
 def check_same_data(run: Run, data: Dataset) -> None:

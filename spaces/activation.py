@@ -281,6 +281,7 @@ def _named(operator: Operator, vectors: Any, x: Any) -> dict[str, Any]:
     }
 
 
+@functools.lru_cache(maxsize=512)
 def _value_of(operator: Operator) -> Callable[..., Any]:
     def value(vectors, inputs):
         result = operator(*inputs, params=_named(operator, vectors, inputs[0]))
@@ -289,6 +290,7 @@ def _value_of(operator: Operator) -> Callable[..., Any]:
     return value
 
 
+@functools.lru_cache(maxsize=512)
 def _with_slope(operator: Operator) -> Callable[..., Any]:
     """The value, and its slope by x from its inputs' slopes; None is the slope of x itself."""
 
@@ -303,6 +305,7 @@ def _with_slope(operator: Operator) -> Callable[..., Any]:
     return value_and_slope
 
 
+@functools.lru_cache(maxsize=512)
 def _vjp_of(operator: Operator, place: int = 0) -> Callable[..., Any]:
     """The cotangent of one input."""
 

@@ -1,7 +1,8 @@
 """Compiled programs kept between processes, so that a search starts in seconds the second time.
 
 The traced training step serves every candidate of a space and takes 12 to 20 s to compile; read
-back, 2 s. Only that program is kept: a specialised one is used once.
+back, 2 s. The driver's small programs, which look at operators on a grid, take 5 s together; read back,
+less than one. A specialised step is used once and not kept.
 
 JAX's persistent cache does the work. It writes its files in place, so that a process that dies in
 between leaves a torn one, which nobody repairs. Each process therefore has JAX read and write in a
@@ -32,8 +33,9 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from spaces.scratch import scratch_path
 
-_KEPT = 64
-"""Files that stay; the least recently written go first. A traced step is three, 1 MB in all."""
+KEPT = 64
+"""Files that stay unless another number is asked for; the least recently written go first. A traced
+step is three, 1 MB in all."""
 _PRIVATE = "process"
 _ABANDONED_S = 24 * 3600.0
 """Age at which a process's own folder is taken for one that a crash left behind."""
@@ -60,13 +62,14 @@ def _processor() -> str:
 
 
 @contextlib.contextmanager
-def kept_programs(folder: Path | None) -> Iterator[None]:
+def kept_programs(folder: Path | None, *, most: int = KEPT) -> Iterator[None]:
     """Within it, what JAX compiles is read from `folder`, or written to it afterwards.
 
     A folder that cannot be used is no error: then programs are compiled.
 
     Args:
         folder: As `default_folder`; None keeps nothing.
+        most: How many files may stay there.
     """
     own = None if folder is None else _private_copy(folder)
     if own is None:
@@ -85,7 +88,7 @@ def kept_programs(folder: Path | None) -> Iterator[None]:
         _configure(settings)
         yield
         with contextlib.suppress(OSError):
-            _publish(own, folder)
+            _publish(own, folder, most)
     finally:
         _configure(before)
         shutil.rmtree(own, ignore_errors=True)
@@ -119,11 +122,11 @@ def _private_copy(folder: Path) -> Path | None:
     return own
 
 
-def _publish(own: Path, folder: Path) -> None:
+def _publish(own: Path, folder: Path, most: int) -> None:
     for file in _files(own):
         with contextlib.suppress(FileExistsError):
             os.link(file, folder / file.name)
-    for old in sorted(_files(folder), key=lambda file: -file.stat().st_mtime)[_KEPT:]:
+    for old in sorted(_files(folder), key=lambda file: -file.stat().st_mtime)[most:]:
         old.unlink(missing_ok=True)
 
 
