@@ -98,10 +98,10 @@ def test_a_candidate_that_takes_all_memory_is_ended_and_its_neighbours_are_not_l
     if most > 0.9:
         pytest.skip("less than 5 GiB of memory are free here")
     monitor = {"RAY_memory_usage_threshold": f"{most:.3f}", "RAY_memory_monitor_refresh_ms": "50"}
-    searched(tmp_path / "run", "eats", environment=monitor)
-    found = outcomes(tmp_path / "run")
+    searched(tmp_path / "run", "eats", environment=monitor, trials=10)
+    found = outcomes(tmp_path / "run", 11)
     eaters = [found.pop(text) for text in list(found) if " erf(x)" in text]
-    assert {status for status, _ in found.values()} == {"ok"}
+    assert {status for status, _ in found.values()} == {"ok"} and eaters
     for status, why in eaters:
         assert status == "failed"
         assert why.startswith("its worker died 3 times, last: OutOfMemoryError: ")
