@@ -6,7 +6,7 @@ FULL is a run that trained a sample of 150 candidates in full with two seeds, RU
 same sample through rungs with one seed; `--trials` counts trainings on the first rung. To both goes
 `actsearch search --preset cifar10 --strategy exhaustive --exhaustive-shuffle --core-units 1
 --baselines none --steps 600`, to FULL `--trials 300 --replicates 2`, to RUNGS `--trials 150 --rungs
-60:14,600:10`. Baselines, if there are some, are left out. The first seed
+30:28,100:13,600:13`. Baselines, if there are some, are left out. The first seed
 of FULL is the ranking that the others are compared with.
 """
 
