@@ -46,12 +46,19 @@ class Examiner:
         self._index: FingerprintIndex[int] = FingerprintIndex(self._fingerprint)
         self._roots = array("q")
         """Of candidate n at n − 1; 0 where pre-flight refused it."""
+        self._latest: CandidateRow | None = None
         for row in journal.candidates():
             self._remember(row)
 
     def root(self, number: int) -> int | None:
         """The candidate whose trials are this one's too; None if there is nothing to train."""
         return self._roots[number - 1] or None
+
+    def row(self, number: int) -> CandidateRow:
+        """The candidate of this number; the one that was written last is not read back."""
+        if self._latest is not None and self._latest.id == number:
+            return self._latest
+        return self._journal.candidate(number)
 
     def examine(self, candidate: Candidate) -> int:
         """Judges a candidate; a new one is written into the journal, within the transaction.
@@ -66,6 +73,7 @@ class Examiner:
             return known
         row = self._judged(candidate, text)
         self._journal.add_candidate(row)
+        self._latest = row
         self._remember(row)
         return row.id
 

@@ -273,7 +273,7 @@ class Planner:
             self._repeats += 1
         else:
             self._repeats = 0
-            self._plan_trials(self._journal.candidate(root), rung=0, baseline=False)
+            self._plan_trials(self._examiner.row(root), rung=0, baseline=False)
 
     def _end(self, reason: str) -> None:
         self.proposing = False

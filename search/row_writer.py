@@ -31,6 +31,8 @@ class RowWriter(RowReader):
         super().__init__(connection)
         self._added: Counter[str] = Counter()
         """Rows that the transaction has added, by table."""
+        self._head: dict[str, Any] | None = None
+        """What was last committed of `HEAD`; nobody else writes it. None where it has to be read."""
         self._last: float | None = None
         """When the transaction recorded its last outcome, Unix time."""
         self._sitting: int | None = None
@@ -47,10 +49,11 @@ class RowWriter(RowReader):
         self._db.execute("BEGIN IMMEDIATE")
         try:
             yield
-            if self._added:
-                self._write_head()
+            head = self._write_head() if self._added else self._head
             self._db.execute("COMMIT")
+            self._head = head
         except BaseException:
+            self._head = None
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
             raise
@@ -153,23 +156,26 @@ class RowWriter(RowReader):
         self._db.execute(f"INSERT INTO {table} VALUES ({places})", values)
         self._added[table] += 1
 
-    def _write_head(self) -> None:
+    def _write_head(self) -> dict[str, Any]:
         """Counts what the transaction has added."""
         with self._decoding("meta"):
-            head = json.loads(self._facts().get(HEAD, '{"last":null}'))
-            for table, count in self._added.items():
-                head[table] = head.get(table, 0) + count
+            known = self._head or json.loads(self._facts().get(HEAD, '{"last":null}'))
+            head = {**known, **{name: known.get(name, 0) + n for name, n in self._added.items()}}
             if self._last is not None:
                 head["last"] = self._last
         text = as_json(head)
         self._db.execute(
             "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (HEAD, text, seal(HEAD, text))
         )
+        return head
+
+
+_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=True)
 
 
 def as_json(value: Any) -> str:
     """A value as the journal keeps it."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=True)
+    return _JSON.encode(value)
 
 
 def real(value: float | None) -> float | None:

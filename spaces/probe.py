@@ -87,7 +87,7 @@ class Prober:
             with jax.enable_x64(True):
                 value64, slope64 = self._walk(units, apart)
                 elsewhere = [
-                    (self._walk(units, np.array(values))[0] if values else value64)[::_EVERY]
+                    (self._value(units, np.array(values)) if values else value64)[::_EVERY]
                     for values in elsewhere_of(len(params))
                 ]
         return Probe(value64, slope64[0], np.stack(elsewhere), value32, slope32[0], slope32[1:])
@@ -110,6 +110,23 @@ class Prober:
                 used += len(self._params(name))
             outputs.append(self._apply(unit.binary, operands, vectors, used))
             used += len(self._params(unit.binary))
+        return outputs[-1]
+
+    def _value(self, units: Sequence[CoreUnit], vectors: np.ndarray) -> np.ndarray:
+        """f `[N]`, likewise, without the tangents."""
+        outputs, used = [self._x[vectors.dtype.char]], 0
+
+        def applied(name: str, inputs: list[np.ndarray]) -> np.ndarray:
+            nonlocal used
+            if name in (IDENTITY, FIRST):
+                return inputs[0]
+            own = vectors[used : (used := used + len(self._params(name)))]
+            return self._found(name, inputs, own)[0]
+
+        for unit in units:
+            sides = zip((unit.unary1, unit.unary2), unit.read, strict=False)
+            operands = [applied(name, [outputs[source]]) for name, source in sides]
+            outputs.append(applied(unit.binary, operands))
         return outputs[-1]
 
     def _apply(

@@ -206,10 +206,11 @@ class Campaign:
         folders = [str(path) for path in Path(tempfile.gettempdir()).glob("actsearch-ray-*")
                    if not psutil.pid_exists(int(path.name.rpartition("-")[2]))]  # fmt: skip
         marks = [str(self.folder), *folders]
+        ours = {os.getpid(), *(parent.pid for parent in psutil.Process().parents())}
         running = [
             " ".join(command)[:100]
             for process in psutil.process_iter(["cmdline"])
-            if (command := process.info["cmdline"] or []) and process.pid != os.getpid()
+            if (command := process.info["cmdline"] or []) and process.pid not in ours
             if any(mark in word for mark in marks for word in command)
         ]
         return [*hidden, *folders, *running]

@@ -32,7 +32,10 @@ from spaces import PAPER, ExpressionError, canonical, parse
 from spaces.text import MAX_UNITS
 
 LIMIT_S = 60.0
-"""How long one input may take; a millisecond is usual, a machine may be busy."""
+"""Processor time that one input may take, in seconds; a millisecond is usual."""
+
+WAITING = 10.0
+"""So many times as long it may take by the clock: a machine may be busy."""
 
 LIMIT_MB = 200.0
 """How much one input may raise the most memory that the process has ever had."""
@@ -61,16 +64,20 @@ def peak_mb() -> float:
 def bounded() -> Iterator[None]:
     """Fails if what is inside takes longer than `LIMIT_S` or more memory than `LIMIT_MB`."""
 
-    def expire(*_: object) -> None:
-        raise HangError(f"took longer than {LIMIT_S:g} s")
+    def expire(number: int, _: object) -> None:
+        raise HangError(f"took longer than {LIMIT_S:g} s ({signal.Signals(number).name})")
 
-    before, had = signal.signal(signal.SIGALRM, expire), peak_mb()
-    signal.setitimer(signal.ITIMER_REAL, LIMIT_S)
+    timers = {signal.SIGPROF: (signal.ITIMER_PROF, LIMIT_S)}
+    timers[signal.SIGALRM] = signal.ITIMER_REAL, WAITING * LIMIT_S
+    before, had = {number: signal.signal(number, expire) for number in timers}, peak_mb()
+    for timer, seconds in timers.values():
+        signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        for number, (timer, _) in timers.items():
+            signal.setitimer(timer, 0)
+            signal.signal(number, before[number])
     grown = peak_mb() - had
     assert grown < LIMIT_MB, f"took {grown:.0f} MB"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -108,3 +109,18 @@ def test_deep_configurations_are_refused_at_once(name, tmp_path):
     with fuzz.bounded(), pytest.raises(RequestError) as caught:
         build(read_config(path))
     fuzz.one_line(str(caught.value))
+
+
+def _computes() -> None:
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("stuck", "told"), [(_computes, "SIGPROF"), (lambda: time.sleep(60.0), "SIGALRM")]
+)
+def test_a_hang_is_found_whether_it_computes_or_waits(stuck, told: str, monkeypatch) -> None:
+    monkeypatch.setattr(fuzz, "LIMIT_S", 0.05)
+    monkeypatch.setattr(fuzz, "WAITING", 4.0 if told == "SIGALRM" else 1000.0)
+    with pytest.raises(fuzz.HangError, match=told), fuzz.bounded():
+        stuck()
