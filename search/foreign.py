@@ -42,7 +42,17 @@ def check_tables(db: Connection, statements: Iterable[str]) -> None:
 
 
 def _objects(db: Connection) -> list[tuple[str, str, str | None]]:
-    return list(db.execute("SELECT type, name, sql FROM sqlite_master"))
+    """What the file says that it holds; SQLite itself would take a statement of another type."""
+    found = list(db.execute("SELECT type, name, sql FROM sqlite_master"))
+    for kind, name, statement in found:
+        if not (isinstance(kind, str) and isinstance(name, str)) or not (
+            statement is None or isinstance(statement, str)
+        ):
+            raise JournalError(
+                f"{db.path} is damaged (its list of tables is not what was written): put a copy in "
+                f"its place or begin a new run"
+            )
+    return found
 
 
 def _words(statement: str) -> str:

@@ -276,6 +276,20 @@ def test_damaged_bytes_that_an_error_quotes_are_no_text(runs, tmp_path):
     assert resumed(folder) is None
 
 
+@pytest.mark.parametrize("column", ["sql", "name", "type"])
+def test_a_list_of_tables_of_other_types_is_refused(column, runs, tmp_path):
+    """One bit of the file makes the difference, and SQLite goes by the bytes all the same."""
+    folder = runs["finished"].put(tmp_path / "copy")
+    with contextlib.closing(sqlite3.connect(folder / FILE_NAME)) as db:
+        db.execute("PRAGMA writable_schema = ON")
+        where = "WHERE name = 'trials'"
+        db.execute(f"UPDATE sqlite_master SET {column} = CAST({column} AS BLOB) {where}")
+        db.commit()
+    with pytest.raises(JournalError, match="its list of tables is not what was written"):
+        Journal.read(folder)
+    assert resumed(folder) is None
+
+
 PLACES = {"finished": (250, 50), "grown": (120, 50), "killed": (100, 1), "folded": (250, 30)}
 """Damages of each run, beside those of the heads of its pages, and how many are refused at least. A
 damaged log is as one that is shorter, so that where all is in the log nearly all are states that were."""
