@@ -110,8 +110,9 @@ def recorded(folder: Path) -> dict[int, str]:
     """Every outcome, with when it was recorded: a second one would differ."""
     journal = Journal.read(folder)
     try:
-        times = journal.finished()
-        return {t.id: f"{o} {times[t.id]}" for t, o in journal.trials() if o is not None}
+        with journal.moment():  # a driver may be writing
+            times = journal.finished()
+            return {t.id: f"{o} {times[t.id]}" for t, o in journal.trials() if o is not None}
     finally:
         journal.close()
 
