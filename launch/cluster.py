@@ -13,6 +13,7 @@ import secrets
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ from .room import Room
 from .ship import shipped
 
 _MEBIBYTE = 1024 * 1024
+
+_QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+
+_PAUSES = (1.0, 5.0)
+"""Seconds until the next try: on a machine that is short of memory for a moment, Ray may not start."""
 
 
 @contextlib.contextmanager
@@ -62,43 +68,73 @@ def _joined(placement: PlacementConfig, data_bytes: int) -> Iterator[Room]:
     """The same, once Ray is imported and its words go nowhere."""
     import ray
 
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     folder = None
     if placement.address:
-        try:
-            with _away(), shipped(placement.ship) as code:
-                ray.init(address=placement.address, runtime_env=code, **quiet)
-        except Exception as error:  # of many kinds, and its class says less than its words
-            raise refusal(placement.address, str(error) or type(error).__name__) from None
+        _join(placement.address, ship=placement.ship)
     else:
-        cores = len(os.sched_getaffinity(0))
-        wanted = cores if placement.workers == "auto" else int(placement.workers)
-        folder = scratch_path(Path(tempfile.gettempdir()), "actsearch-ray")
-        folder.mkdir(mode=0o700)
-        try:
-            with _away():
-                ray.init(
-                    num_cpus=max(cores, wanted * placement.cpus_per_worker),
-                    object_store_memory=max(100 * _MEBIBYTE, data_bytes + 64 * _MEBIBYTE),
-                    resources=placement.custom_resources or None,
-                    include_dashboard=False,
-                    _node_ip_address="127.0.0.1",
-                    _temp_dir=str(folder / "r"),  # which Ray opens to everybody
-                    **quiet,
-                )
-        except Exception as error:  # Ray raises this very class where its processes do not come up
-            ray.shutdown()  # of those that did
-            shutil.rmtree(folder, ignore_errors=True)
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise RunFailedError(
-                f"Ray did not start on this machine: {reason} Nothing is lost: repeat the command"
-            ) from None
+        folder = _start(placement, data_bytes)
     try:
         yield Room(placement, local=not placement.address)
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _join(address: str, *, ship: bool) -> None:
+    """Becomes a driver of the cluster at the address, or a client of it."""
+    import ray
+
+    with shipped(ship) as code:
+        for pause in (_PAUSES[0], None):
+            try:
+                with _away():
+                    ray.init(address=address, runtime_env=code, **_QUIET)
+                return
+            except ConnectionAbortedError as error:  # the head answered, and its part of us failed
+                if pause is None:
+                    raise refusal(address, str(error)) from None
+                time.sleep(pause)
+            except Exception as error:  # of many kinds, and its class says less than its words
+                raise refusal(address, str(error) or type(error).__name__) from None
+
+
+def _start(placement: PlacementConfig, data_bytes: int) -> Path:
+    """Starts Ray's processes here; returns the folder of their session."""
+    for pause in _PAUSES:
+        with contextlib.suppress(RunFailedError):
+            return _start_once(placement, data_bytes)
+        time.sleep(pause)
+    return _start_once(placement, data_bytes)
+
+
+def _start_once(placement: PlacementConfig, data_bytes: int) -> Path:
+    import ray
+
+    cores = len(os.sched_getaffinity(0))
+    wanted = cores if placement.workers == "auto" else int(placement.workers)
+    folder = scratch_path(Path(tempfile.gettempdir()), "actsearch-ray")
+    folder.mkdir(mode=0o700)
+    try:
+        with _away():
+            ray.init(
+                num_cpus=max(cores, wanted * placement.cpus_per_worker),
+                object_store_memory=max(100 * _MEBIBYTE, data_bytes + 64 * _MEBIBYTE),
+                resources=placement.custom_resources or None,
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                _temp_dir=str(folder / "r"),  # which Ray opens to everybody
+                **_QUIET,
+            )
+    except Exception as error:  # Ray raises this very class where its processes do not come up
+        ray.shutdown()  # of those that did
+        shutil.rmtree(folder, ignore_errors=True)
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise RunFailedError(
+            f"Ray did not start on this machine: {reason.rstrip('.')}. "
+            "Nothing is lost: repeat the command"
+        ) from None
+    return folder
 
 
 @contextlib.contextmanager

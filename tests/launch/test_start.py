@@ -1,0 +1,86 @@
+"""A Ray that does not start, or a head that fails, at the first try."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from pathlib import Path
+
+import pytest
+import ray
+
+from launch import cluster as launched
+from launch.config import PlacementConfig
+from launch.errors import RequestError, RunFailedError
+
+NO_MEMORY = OSError(12, "Cannot allocate memory")
+HEAD_FAILED = ConnectionAbortedError("Initialization failure from server:\nOSError: no memory")
+
+
+@pytest.fixture
+def tries(monkeypatch, tmp_path):
+    """Lets `ray.init` fail so many times; returns what it was called with."""
+    monkeypatch.setattr(launched, "_PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def failing(error: Exception, times: float) -> list[dict]:
+        calls: list[dict] = []
+
+        def init(**values) -> None:
+            calls.append(values)
+            if len(calls) <= times:
+                raise error
+
+        monkeypatch.setattr(ray, "init", init)
+        return calls
+
+    return failing
+
+
+def folders() -> list[Path]:
+    return list(Path(tempfile.gettempdir()).glob("actsearch-*"))
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_a_machine_that_is_short_of_memory_for_a_moment_is_asked_again(tries, times: int) -> None:
+    calls = tries(NO_MEMORY, times)
+    with launched.cluster(PlacementConfig(), data_bytes=0):
+        kept = folders()
+    assert len(calls) == times + 1 and len(kept) == 1 and not folders()
+    assert calls[-1]["_temp_dir"] == str(kept[0] / "r")
+
+
+def test_it_is_given_up_in_one_line_and_leaves_no_folder(tries) -> None:
+    calls = tries(NO_MEMORY, 9)
+    with (
+        pytest.raises(
+            RunFailedError, match=r"did not start .*Cannot allocate memory\. Nothing is lost"
+        ),
+        launched.cluster(PlacementConfig(), data_bytes=0),
+    ):
+        pass
+    assert len(calls) == 3 and not folders()
+
+
+@pytest.mark.parametrize(
+    ("error", "times", "asked"),
+    [(HEAD_FAILED, 1, 2), (HEAD_FAILED, 9, 2), (ConnectionError("connection timeout"), 9, 1)],
+)
+def test_a_head_that_answers_and_fails_is_asked_once_more(
+    tries, error, times: int, asked: int
+) -> None:
+    """One that does not answer is not: each try of Ray's takes half a minute."""
+    calls = tries(error, times)
+    placement = PlacementConfig(address="ray://127.0.0.1:1", ship=True)
+    if asked > times:
+        with launched.cluster(placement, data_bytes=0):
+            assert not folders()  # what was shipped is there
+    else:
+        with (
+            pytest.raises(RequestError, match=r"no Ray cluster answers at .*no memory|timeout"),
+            launched.cluster(placement, data_bytes=0),
+        ):
+            pass
+    assert len(calls) == asked and not folders()
+    shipped = [each["runtime_env"]["working_dir"] for each in itertools.islice(calls, 2)]
+    assert len(set(shipped)) == 1
