@@ -88,7 +88,7 @@ def _join(address: str, *, ship: bool) -> None:
     with shipped(ship) as code:
         for pause in (_PAUSES[0], None):
             try:
-                with _away():
+                with _away(), _no_uv_project():
                     ray.init(address=address, runtime_env=code, **_QUIET)
                 return
             except ConnectionAbortedError as error:  # the head answered, and its part of us failed
@@ -116,7 +116,7 @@ def _start_once(placement: PlacementConfig, data_bytes: int) -> Path:
     folder = scratch_path(Path(tempfile.gettempdir()), "actsearch-ray")
     folder.mkdir(mode=0o700)
     try:
-        with _away():
+        with _away(), _no_uv_project():
             ray.init(
                 num_cpus=max(cores, wanted * placement.cpus_per_worker),
                 object_store_memory=max(100 * _MEBIBYTE, data_bytes + 64 * _MEBIBYTE),
@@ -150,3 +150,20 @@ def _away() -> Iterator[None]:
         return
     with contextlib.chdir("/"):
         yield
+
+
+@contextlib.contextmanager
+def _no_uv_project() -> Iterator[None]:
+    """Under `uv run`, Ray sends the working directory to workers, who then make an environment of it.
+
+    `RAY_ENABLE_UV_RUN_RUNTIME_ENV` is read when ray is imported, which a notebook may have done before.
+    """
+    from ray._private import ray_constants
+
+    name = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
+    before = getattr(ray_constants, name, False)
+    setattr(ray_constants, name, False)
+    try:
+        yield
+    finally:
+        setattr(ray_constants, name, before)

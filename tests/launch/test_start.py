@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -84,3 +87,38 @@ def test_a_head_that_answers_and_fails_is_asked_once_more(
     assert len(calls) == asked and not folders()
     shipped = [each["runtime_env"]["working_dir"] for each in itertools.islice(calls, 2)]
     assert len(set(shipped)) == 1
+
+
+UNDER_UV = """
+import subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+"""
+
+LATE = """
+import os, ray  # as a notebook may have done
+
+from launch.cluster import cluster
+from launch.config import PlacementConfig
+
+with cluster(PlacementConfig(workers="1"), data_bytes=0):
+    sent = dict(ray.get_runtime_context().runtime_env)
+print(sent)
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_uv_above_us_and_an_early_import_of_ray_send_nothing(tmp_path) -> None:
+    """Ray would send the working directory to its workers; where we have left ours, the whole machine."""
+    (tmp_path / "run").write_text(UNDER_UV)  # Python's first argument, so that this is `uv run`
+    environment = {name: value for name, value in os.environ.items() if "RAY_" not in name}
+    done = subprocess.run(
+        ["uv", "run", sys.executable, "-c", LATE],
+        executable=sys.executable,
+        cwd=tmp_path,
+        env=environment | {"PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout) == (0, "{}\n"), done.stderr
