@@ -25,6 +25,13 @@ CONNECT_TIMEOUT_S = 10.0
 KNOCK_TIMEOUT_S = 60.0
 """How long Ray may take to let us in; three seconds are usual."""
 
+TRIES = 3
+"""How often a head is asked that answers and then fails: in a few of a hundred times the process that it
+starts for a client dies in a fork (https://github.com/ray-project/ray/issues/63202)."""
+
+FAILED_THERE = ConnectionAbortedError.__name__
+"""What Ray raises then."""
+
 _CLIENT = "ray://"
 _PLACE = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:/\[\]]+):(?P<port>[0-9]{1,5})")
 
@@ -121,6 +128,16 @@ def _check_port(address: str, host: str, port: int) -> None:
 
 def _knock(address: str) -> None:
     """Joins the cluster and leaves it, in a process that neither harms nor outlives us."""
+    for left in reversed(range(TRIES)):
+        code, said = _knock_once(address)
+        if code == 0:
+            return
+        if not left or FAILED_THERE not in said:
+            raise refusal(address, said)
+
+
+def _knock_once(address: str) -> tuple[int, str]:
+    """The exit code of such a process, and what it wrote on standard error."""
     quick = {"RAY_NUM_REDIS_GET_RETRIES": "3"}
     try:
         done = subprocess.run(
@@ -139,5 +156,4 @@ def _knock(address: str) -> None:
             f"`address`: what answers at {address!r} is no Ray cluster, or one that did not let us "
             f"in within {KNOCK_TIMEOUT_S:.0f} s"
         ) from None
-    if done.returncode:
-        raise refusal(address, done.stderr)
+    return done.returncode, done.stderr

@@ -20,7 +20,7 @@ from typing import Any
 
 from spaces.scratch import scratch_path
 
-from .address import refusal
+from .address import FAILED_THERE, TRIES, refusal
 from .config import PlacementConfig
 from .errors import RunFailedError
 from .room import Room
@@ -86,17 +86,14 @@ def _join(address: str, *, ship: bool) -> None:
     import ray
 
     with shipped(ship) as code:
-        for pause in (_PAUSES[0], None):
+        for left in reversed(range(TRIES)):
             try:
                 with _away(), _no_uv_project():
                     ray.init(address=address, runtime_env=code, **_QUIET)
                 return
-            except ConnectionAbortedError as error:  # the head answered, and its part of us failed
-                if pause is None:
-                    raise refusal(address, str(error)) from None
-                time.sleep(pause)
             except Exception as error:  # of many kinds, and its class says less than its words
-                raise refusal(address, str(error) or type(error).__name__) from None
+                if type(error).__name__ != FAILED_THERE or not left:
+                    raise refusal(address, str(error) or type(error).__name__) from None
 
 
 def _start(placement: PlacementConfig, data_bytes: int) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import os
 import subprocess
 import sys
@@ -13,6 +13,7 @@ import pytest
 import ray
 
 from launch import cluster as launched
+from launch.address import check_that_it_answers
 from launch.config import PlacementConfig
 from launch.errors import RequestError, RunFailedError
 
@@ -67,11 +68,9 @@ def test_it_is_given_up_in_one_line_and_leaves_no_folder(tries) -> None:
 
 @pytest.mark.parametrize(
     ("error", "times", "asked"),
-    [(HEAD_FAILED, 1, 2), (HEAD_FAILED, 9, 2), (ConnectionError("connection timeout"), 9, 1)],
+    [(HEAD_FAILED, 2, 3), (HEAD_FAILED, 9, 3), (ConnectionError("connection timeout"), 9, 1)],
 )
-def test_a_head_that_answers_and_fails_is_asked_once_more(
-    tries, error, times: int, asked: int
-) -> None:
+def test_a_head_that_answers_and_fails_is_asked_again(tries, error, times: int, asked: int) -> None:
     """One that does not answer is not: each try of Ray's takes half a minute."""
     calls = tries(error, times)
     placement = PlacementConfig(address="ray://127.0.0.1:1", ship=True)
@@ -85,8 +84,31 @@ def test_a_head_that_answers_and_fails_is_asked_once_more(
         ):
             pass
     assert len(calls) == asked and not folders()
-    shipped = [each["runtime_env"]["working_dir"] for each in itertools.islice(calls, 2)]
-    assert len(set(shipped)) == 1
+    assert len({each["runtime_env"]["working_dir"] for each in calls}) == 1  # shipped once
+
+
+@pytest.mark.parametrize(("codes", "asked"), [("F0", 2), ("FF0", 3), ("FFFF", 3), ("1", 1)])
+def test_so_it_is_before_anything_is_made(monkeypatch, codes: str, asked: int) -> None:
+    """By the process that knocks."""
+    calls = []
+
+    def knock(command, **_) -> subprocess.CompletedProcess:
+        code = codes[len(calls)]
+        calls.append(command)
+        said = {"F": "ConnectionAbortedError: it died", "1": "ConnectionError: timeout"}.get(
+            code, ""
+        )
+        return subprocess.CompletedProcess(command, 0 if code == "0" else 1, "", said)
+
+    monkeypatch.setattr(subprocess, "run", knock)
+    expected = (
+        contextlib.nullcontext()
+        if codes.endswith("0")
+        else pytest.raises(RequestError, match=r"no Ray cluster answers at .*(it died|timeout)")
+    )
+    with expected:
+        check_that_it_answers("auto")
+    assert len(calls) == asked
 
 
 UNDER_UV = """
@@ -111,7 +133,7 @@ print(sent)
 def test_uv_above_us_and_an_early_import_of_ray_send_nothing(tmp_path) -> None:
     """Ray would send the working directory to its workers; where we have left ours, the whole machine."""
     (tmp_path / "run").write_text(UNDER_UV)  # Python's first argument, so that this is `uv run`
-    environment = {name: value for name, value in os.environ.items() if "RAY_" not in name}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     done = subprocess.run(
         ["uv", "run", sys.executable, "-c", LATE],
         executable=sys.executable,
