@@ -25,7 +25,7 @@ def strict_jax() -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Three processes share the tests by file: those of Ray wait for half of their time.
+    """Two processes share the tests by file.
 
     Files that start a Ray go one after the other, beside all the rest; so do those that start clusters
     of several nodes. The crash campaign, which is the longest of them and minds nobody, belongs to the
