@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault(
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0"
-)  # for a Ray that a test starts by itself
+# For a Ray that a test starts by itself.
+os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 
 @pytest.fixture(autouse=True, scope="session")
