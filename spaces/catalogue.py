@@ -104,13 +104,15 @@ HIDDEN: tuple[Operator, ...] = (
 )
 """Operators that text may name beside those of a set."""
 
+_BUILT_IN = {operator.name: operator for operator in (*PAPER, *HIDDEN)}
+
 
 def known_operators(operators: OperatorSet) -> dict[str, Operator]:
     """Every operator that a candidate of a run may name: the set's own, hidden ones, the paper's.
 
     The paper's are among them because known functions run as baselines beside any set.
     """
-    return {operator.name: operator for operator in (*PAPER, *HIDDEN, *operators)}
+    return {**_BUILT_IN, **operators.by_name}
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,10 +33,10 @@ def fingerprint_of(probe: Probe) -> np.ndarray:
 
     It is asinh of the values, so that large ones do not drown others.
     """
-    values = np.concatenate([probe.value, probe.elsewhere.ravel()])
-    return np.nan_to_num(
-        np.arcsinh(values), nan=-_NOT_FINITE, posinf=_NOT_FINITE, neginf=_NOT_FINITE
-    )
+    values = np.arcsinh(np.concatenate([probe.value, probe.elsewhere.ravel()]))
+    if np.isfinite(values).all():
+        return values
+    return np.nan_to_num(values, nan=-_NOT_FINITE, posinf=_NOT_FINITE, neginf=_NOT_FINITE)
 
 
 class FingerprintIndex(Generic[Key]):

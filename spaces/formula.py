@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
+from typing import NamedTuple
 
 from .candidate import FIRST, IDENTITY, Candidate
 from .operator import GREEK, Notation, Operator
@@ -25,6 +27,27 @@ def formula(candidate: Candidate, operators: OperatorSet) -> str:
 def latex(candidate: Candidate, operators: OperatorSet) -> str:
     """The candidate in LaTeX."""
     return _Writer(candidate, operators, latex=True).write()
+
+
+class _Field(NamedTuple):
+    """A place in a template, see `Notation`, and the text before it."""
+
+    before: str
+    wrapped: str | None
+    """The operand of `{a}`."""
+    level: str | None
+    tighter: str | None
+    bare: str | None
+    """The operand of `[a]`."""
+    param: str | None
+
+
+@functools.lru_cache(maxsize=1024)
+def _template(text: str) -> tuple[tuple[_Field, ...], str]:
+    """The fields of a template, and the text behind the last one."""
+    *parts, rest = _FIELD.split(text)
+    width = len(_Field._fields)
+    return tuple(_Field(*parts[n : n + width]) for n in range(0, len(parts), width)), rest
 
 
 class _Writer:
@@ -67,18 +90,19 @@ class _Writer:
     ) -> tuple[str, int]:
         notation = operator.notation or _call(operator, latex=self.latex)
 
-        def fill(match: re.Match[str]) -> str:
-            wrapped, level, tighter, bare, param = match.groups()
-            if param:
-                return self.symbols.get((slot, param), param)
-            if bare:
-                return operands[bare][0]
-            text, binds = operands[wrapped]
-            least = (int(level) if level else notation.level) + bool(tighter)
+        def filled(field: _Field) -> str:
+            if field.param:
+                return self.symbols.get((slot, field.param), field.param)
+            if field.bare:
+                return operands[field.bare][0]
+            assert field.wrapped is not None
+            text, binds = operands[field.wrapped]
+            least = (int(field.level) if field.level else notation.level) + bool(field.tighter)
             return text if binds >= least else self.parenthesised(text)
 
-        template = notation.latex if self.latex else notation.text
-        return _FIELD.sub(fill, template), notation.level
+        fields, rest = _template(notation.latex if self.latex else notation.text)
+        written = "".join([field.before + filled(field) for field in fields])
+        return written + rest, notation.level
 
     def parenthesised(self, text: str) -> str:
         return rf"\left({text}\right)" if self.latex else f"({text})"
@@ -126,10 +150,10 @@ def operator_formula(operator: Operator) -> str:
     notation = operator.notation or _call(operator, latex=False)
     names = {"a": "x", "b": "y"}
 
-    def fill(match: re.Match[str]) -> str:
-        param = match[5]
-        if param:
-            return GREEK[param][0] if param in GREEK else param
-        return names[match[1] or match[4]]
+    def filled(field: _Field) -> str:
+        if field.param:
+            return GREEK[field.param][0] if field.param in GREEK else field.param
+        return names[field.wrapped or field.bare or ""]
 
-    return _FIELD.sub(fill, notation.text)
+    fields, rest = _template(notation.text)
+    return "".join([field.before + filled(field) for field in fields]) + rest

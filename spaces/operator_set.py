@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from .candidate import FIRST, IDENTITY
 from .operator import Operator
@@ -29,6 +29,8 @@ class OperatorSet:
     name: str
     unary: tuple[Operator, ...]
     binary: tuple[Operator, ...]
+    by_name: Mapping[str, Operator] = field(init=False, repr=False, compare=False)
+    """Its operators, in their order."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "unary", tuple(self.unary))
@@ -61,6 +63,7 @@ class OperatorSet:
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"operator set {self.name!r} has two operators called {name!r}")
+        object.__setattr__(self, "by_name", {operator.name: operator for operator in self})
 
     def __iter__(self) -> Iterator[Operator]:
         return iter((*self.unary, *self.binary))
@@ -69,7 +72,7 @@ class OperatorSet:
         return len(self.unary) + len(self.binary)
 
     def __contains__(self, name: object) -> bool:
-        return any(operator.name == name for operator in self)
+        return name in self.by_name
 
     def __getitem__(self, name: str) -> Operator:
         """The operator called `name`.
@@ -77,10 +80,9 @@ class OperatorSet:
         Raises:
             KeyError: There is none; the message names a near miss.
         """
-        for operator in self:
-            if operator.name == name:
-                return operator
-        raise KeyError(f"unknown operator `{name}`{did_you_mean(name, [o.name for o in self])}")
+        if name in self.by_name:
+            return self.by_name[name]
+        raise KeyError(f"unknown operator `{name}`{did_you_mean(name, list(self.by_name))}")
 
     def with_(self, *operators: Operator) -> OperatorSet:
         """The set and `operators` behind those of their arity."""

@@ -58,8 +58,15 @@ class Prober:
 
     def __init__(self, table: OperatorTable) -> None:
         self.table = table
-        self._x = {char: grid().astype(char) for char in "fd"}
-        """The points by precision."""
+        x = grid()
+        self._x = {
+            "f": x.astype(np.float32),
+            "d": np.concatenate([x, x[::_EVERY], x[::_EVERY]]),
+        }
+        """The points by precision; in float64 once more for each side of `elsewhere`."""
+        self._counts = {"f": [POINTS], "d": [POINTS, POINTS // _EVERY, POINTS // _EVERY]}
+        """How many of them share their trainable vectors."""
+        self._no_vectors = {char: np.zeros((0, len(x)), x.dtype) for char, x in self._x.items()}
         self._operators = {operator.name: operator for operator in (*table.unary, *table.binary)}
         self._derived = {name: _with_partials(op) for name, op in self._operators.items()}
         self._of_x: dict[tuple[str, str, bytes], np.ndarray] = {}
@@ -79,28 +86,42 @@ class Prober:
         if len(units) > self.table.core_units or not names <= self._operators.keys():
             units = self.table.seated(candidate).pruned().units  # one fused operator, or an error
         params = [param for unit in units for name in _slots(unit) for param in self._params(name)]
+        count = len(params)
         own = np.array([param.init for param in params], np.float32)
         start = own if self.table.beta_init is None else np.full_like(own, self.table.beta_init)
-        apart = own.astype(np.float64) + [spread(order) for order in range(len(params))]
+        apart = own + np.array([spread(order) for order in range(count)])
         with np.errstate(all="ignore"):  # what is not finite is the pre-flight's to see
-            value32, slope32 = self._walk(units, start)
+            value32, tangents = self._walk(units, start[:, None], pulls=True)
             with jax.enable_x64(True):
-                value64, slope64 = self._walk(units, apart)
-                elsewhere = [
-                    (self._value(units, np.array(values)) if values else value64)[::_EVERY]
-                    for values in elsewhere_of(len(params))
-                ]
-        return Probe(value64, slope64[0], np.stack(elsewhere), value32, slope32[0], slope32[1:])
+                everywhere = np.array([apart, *elsewhere_of(count)]).T
+                value64, (slope64,) = self._walk(units, everywhere, pulls=False)
+        return Probe(
+            value64[:POINTS],
+            slope64[:POINTS],
+            value64[POINTS:].reshape(2, -1),
+            value32,
+            tangents[0],
+            tangents[1:],
+        )
 
     def _params(self, name: str) -> tuple[Param, ...]:
         return self._operators[name].params
 
     def _walk(
-        self, units: Sequence[CoreUnit], vectors: np.ndarray
+        self, units: Sequence[CoreUnit], vectors: np.ndarray, *, pulls: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        """f `[N]` and its tangents `[M, N]` in the precision of `vectors` `[V]`."""
+        """f and its tangents at the points of a precision.
+
+        Args:
+            units: The candidate.
+            vectors: Its trainable vectors `[V, sides]`, for each of the `_counts` of its precision.
+            pulls: Whether there are tangents of the vectors too.
+
+        Returns:
+            `[points]`, and `[M, points]` or, of x alone, `[1, points]`.
+        """
         x = self._x[vectors.dtype.char]
-        tangents = np.zeros((1 + len(vectors), POINTS), vectors.dtype)
+        tangents = np.zeros((1 + len(vectors) * pulls, len(x)), vectors.dtype)
         tangents[0] = 1.0
         outputs, used = [(x, tangents)], 0
         for unit in units:
@@ -112,23 +133,6 @@ class Prober:
             used += len(self._params(unit.binary))
         return outputs[-1]
 
-    def _value(self, units: Sequence[CoreUnit], vectors: np.ndarray) -> np.ndarray:
-        """f `[N]`, likewise, without the tangents."""
-        outputs, used = [self._x[vectors.dtype.char]], 0
-
-        def applied(name: str, inputs: list[np.ndarray]) -> np.ndarray:
-            nonlocal used
-            if name in (IDENTITY, FIRST):
-                return inputs[0]
-            own = vectors[used : (used := used + len(self._params(name)))]
-            return self._found(name, inputs, own)[0]
-
-        for unit in units:
-            sides = zip((unit.unary1, unit.unary2), unit.read, strict=False)
-            operands = [applied(name, [outputs[source]]) for name, source in sides]
-            outputs.append(applied(unit.binary, operands))
-        return outputs[-1]
-
     def _apply(
         self,
         name: str,
@@ -136,32 +140,39 @@ class Prober:
         vectors: np.ndarray,
         used: int,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The value `[N]` and the tangents `[M, N]` of an operator.
+        """The value and the tangents of an operator, as `_walk` has them.
 
         Args:
             name: The operator.
             operands: The same of its operands.
-            vectors: All trainable vectors `[V]`.
+            vectors: All trainable vectors `[V, sides]`.
             used: How many of them belong to operators before this one.
         """
         if name in (IDENTITY, FIRST):
             return operands[0]
         count = len(self._params(name))
         found = self._found(name, [value for value, _ in operands], vectors[used : used + count])
-        slope = found[1] * operands[0][1]
+        tangents = found[1] * operands[0][1]
         if len(operands) == 2:
-            slope += found[2] * operands[1][1]
-        slope[1 + used : 1 + used + count] += found[1 + len(operands) :]
-        return found[0], slope
+            tangents += found[2] * operands[1][1]
+        if count and len(tangents) > 1:
+            tangents[1 + used : 1 + used + count] += found[1 + len(operands) :]
+        return found[0], tangents
 
     def _found(self, name: str, inputs: list[np.ndarray], vectors: np.ndarray) -> np.ndarray:
         """What `_with_partials` gives, remembered if the input is x."""
-        if len(inputs) > 1 or inputs[0] is not self._x[vectors.dtype.char]:
-            return np.asarray(self._derived[name](tuple(inputs), vectors[:, None]))
-        key = (name, vectors.dtype.char, vectors.tobytes())
-        if key not in self._of_x:
-            self._of_x[key] = np.asarray(self._derived[name](tuple(inputs), vectors[:, None]))
-        return self._of_x[key]
+        precision = vectors.dtype.char
+        of_x = len(inputs) == 1 and inputs[0] is self._x[precision]
+        key = (name, precision, vectors.tobytes())
+        if of_x and key in self._of_x:
+            return self._of_x[key]
+        beta = self._no_vectors[precision]
+        if len(vectors):
+            beta = np.repeat(vectors, self._counts[precision], axis=1)
+        found = np.asarray(self._derived[name](tuple(inputs), beta))
+        if of_x:
+            self._of_x[key] = found
+        return found
 
 
 def _slots(unit: CoreUnit) -> tuple[str, ...]:
@@ -188,9 +199,9 @@ def elsewhere_of(count: int) -> tuple[list[float], list[float]]:
 
 @functools.lru_cache(maxsize=512)
 def _with_partials(operator: Operator) -> Any:
-    """A jitted (inputs, each `[N]`, β `[P, 1]`) of an element-wise operator.
+    """A jitted (inputs, each `[points]`, β `[P, points]`) of an element-wise operator.
 
-    It returns `[1 + inputs + P, N]`: the value, then its partial derivative by each input and by
+    It returns `[1 + inputs + P, points]`: the value, then its partial derivative by each input and by
     each vector.
     """
 

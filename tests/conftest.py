@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Some hundred processes are started. Where bytecode is not kept, as in many containers, each of
+# them compiles the sources of JAX, Flax and Ray anew: 3 s of processor instead of 1.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # For a Ray that a test starts by itself.
 os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
