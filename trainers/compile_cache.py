@@ -9,6 +9,9 @@ between leaves a torn one, which nobody repairs. Each process therefore has JAX 
 folder of its own, filled with links to what is known, and publishes what is new by a link, which is
 there whole or not at all.
 
+The workers of a machine begin together and want the same program. One of them compiles it, which takes
+half a gigabyte besides the time, and the others wait for what it publishes.
+
 A kept program is machine code: it is only read from a folder that belongs to this user and that
 nobody else may write. The folder is named by the version of jaxlib and by the processor, because
 XLA compiles for the very instructions that it finds.
@@ -17,6 +20,7 @@ XLA compiles for the very instructions that it finds.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import platform
@@ -37,8 +41,12 @@ KEPT = 64
 """Files that stay unless another number is asked for; the least recently written go first. A traced
 step is three, 1 MB in all."""
 _PRIVATE = "process"
+_TURNS = "turns"
 _ABANDONED_S = 24 * 3600.0
 """Age at which a process's own folder is taken for one that a crash left behind."""
+_PATIENCE_S = 300.0
+"""For so long a process waits for another one's program before it compiles its own."""
+_LOOK_EVERY_S = 0.05
 
 
 def default_folder() -> Path | None:
@@ -62,36 +70,84 @@ def _processor() -> str:
 
 
 @contextlib.contextmanager
-def kept_programs(folder: Path | None, *, most: int = KEPT) -> Iterator[None]:
+def kept_programs(
+    folder: Path | None, *, made: str | None = None, most: int = KEPT
+) -> Iterator[None]:
     """Within it, what JAX compiles is read from `folder`, or written to it afterwards.
 
     A folder that cannot be used is no error: then programs are compiled.
 
     Args:
         folder: As `default_folder`; None keeps nothing.
+        made: Tells programs apart: as long as another process is within for the first that has this
+            name, this one waits. It decides who waits and nothing else; None waits for nobody.
         most: How many files may stay there.
     """
-    own = None if folder is None else _private_copy(folder)
-    if own is None:
+    if folder is None or not _usable(folder):
         yield
         return
-    assert folder is not None
-    settings = {
-        "jax_compilation_cache_dir": str(own),
-        "jax_persistent_cache_min_compile_time_secs": 0.0,
-        "jax_persistent_cache_min_entry_size_bytes": -1,
-        # Its folder would be ours, which has another name each time, and a part of the key.
-        "jax_persistent_cache_enable_xla_caches": "none",
-    }
-    before = {name: getattr(jax.config, name) for name in settings}
+    with _turn(folder / _TURNS / made, most) if made else contextlib.nullcontext():
+        own = _private_copy(folder)
+        if own is None:
+            yield
+            return
+        settings = {
+            "jax_compilation_cache_dir": str(own),
+            "jax_persistent_cache_min_compile_time_secs": 0.0,
+            "jax_persistent_cache_min_entry_size_bytes": -1,
+            # Its folder would be ours, which has another name each time, and a part of the key.
+            "jax_persistent_cache_enable_xla_caches": "none",
+        }
+        before = {name: getattr(jax.config, name) for name in settings}
+        try:
+            _configure(settings)
+            yield
+            with contextlib.suppress(OSError):
+                _publish(own, folder, most)
+        finally:
+            _configure(before)
+            shutil.rmtree(own, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _turn(file: Path, most: int) -> Iterator[None]:
+    """Waits while another process is the first within; the file has bytes once one was through.
+
+    The kernel holds the lock, which goes with a process that is killed. Where it cannot be had, nobody
+    waits.
+    """
     try:
-        _configure(settings)
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError:
         yield
-        with contextlib.suppress(OSError):
-            _publish(own, folder, most)
+        return
+    try:
+        first = _locked_first(handle)
+        yield
+        if first:
+            with contextlib.suppress(OSError):
+                os.write(handle, b"made")
+                _keep_latest(file.parent, most)
     finally:
-        _configure(before)
-        shutil.rmtree(own, ignore_errors=True)
+        os.close(handle)
+
+
+def _locked_first(handle: int) -> bool:
+    """Whether this process has the lock and is the first within; False: it waits no more."""
+    end = time.monotonic() + _PATIENCE_S
+    while not os.fstat(handle).st_size and time.monotonic() < end:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_LOOK_EVERY_S)
+        except OSError:
+            return False
+        else:
+            if not os.fstat(handle).st_size:
+                return True
+            fcntl.flock(handle, fcntl.LOCK_UN)
+    return False
 
 
 def _configure(settings: dict[str, Any]) -> None:
@@ -100,15 +156,21 @@ def _configure(settings: dict[str, Any]) -> None:
     compilation_cache.reset_cache()  # it remembers the folder that it found first
 
 
-def _private_copy(folder: Path) -> Path | None:
-    """A new folder inside `folder` with links to its files; None if that may not be used."""
+def _usable(folder: Path) -> bool:
+    """Whether the folder is there, this user's, and writable by nobody else."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-        if hasattr(os, "getuid") and status.st_uid != os.getuid():
-            return None
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return None
+    except OSError:
+        return False
+    if hasattr(os, "getuid") and status.st_uid != os.getuid():
+        return False
+    return not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _private_copy(folder: Path) -> Path | None:
+    """A new folder inside `folder` with links to its files; None if that cannot be made."""
+    try:
         for left in folder.glob(f"{_PRIVATE}-*"):
             if time.time() - left.stat().st_mtime > _ABANDONED_S:  # another machine's
                 shutil.rmtree(left, ignore_errors=True)
@@ -126,6 +188,10 @@ def _publish(own: Path, folder: Path, most: int) -> None:
     for file in _files(own):
         with contextlib.suppress(FileExistsError):
             os.link(file, folder / file.name)
+    _keep_latest(folder, most)
+
+
+def _keep_latest(folder: Path, most: int) -> None:
     for old in sorted(_files(folder), key=lambda file: -file.stat().st_mtime)[most:]:
         old.unlink(missing_ok=True)
 

@@ -11,6 +11,7 @@ validation accuracy of a child network trained with it.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -194,19 +195,24 @@ class Trainer:
         return Result(status="ok", accuracy=accuracy, loss=loss, beta=beta)
 
     def _compiled(self, candidate: Candidate, program: Any, execution: str) -> Compiled:
-        if execution == "traced" and self._traced is not None:
+        traced = execution == "traced"
+        if traced and self._traced is not None:
             return self._traced
-        form = (
-            TracedForm(self._table)
-            if execution == "traced"
-            else SpecialisedForm(self._table, candidate)
-        )
-        with kept_programs(self._cache if execution == "traced" else None):
+        form = TracedForm(self._table) if traced else SpecialisedForm(self._table, candidate)
+        with kept_programs(self._cache if traced else None, made=self._name()):
             compiled = self._driver.compile(self._functions(form), shapes(program))
         self.compilations += 1
-        if execution == "traced":
+        if traced:
             self._traced = compiled
         return compiled
+
+    def _name(self) -> str:
+        """Tells apart the traced programs that processes of one machine may want at a time."""
+        table, images = self._table, self._data.train.images
+        names = [operator.name for operator in (*table.unary, *table.binary)]
+        shapes = table.core_units, self._data.num_classes, images.shape[1:], jax.device_count()
+        parts = self.config, self.driver, names, shapes, self._mean.tobytes()
+        return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
     def _functions(self, form: Form) -> StepFunctions:
         data, config = self._data, self.config

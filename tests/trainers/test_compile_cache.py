@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,3 +133,96 @@ def test_the_folder_names_the_version_and_the_processor(
     assert folder.parent == tmp_path / "actsearch" / "compiled"
     assert folder.name.startswith(f"jaxlib-{__version__}-")
     assert folder == default_folder()
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+import jax, jax.numpy as jnp
+from trainers.compile_cache import kept_programs
+found = []
+jax.monitoring.register_event_listener(lambda event, **_: found.append(event.rpartition("/")[2]))
+folder, made, nap, dies = Path(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4:]
+print("ready", flush=True)
+sys.stdin.readline()
+with kept_programs(folder, made=made):
+    print("within", flush=True)
+    time.sleep(nap)
+    if dies:
+        sys.stdin.readline()
+    jax.jit(lambda x: jnp.sin(x) * 11.0).lower(jax.ShapeDtypeStruct((3,), jnp.float32)).compile()
+print(*[event for event in found if event in ("cache_hits", "cache_misses")], flush=True)
+"""
+
+
+@contextlib.contextmanager
+def beginning(*requests: tuple[str, ...]) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that are about to compile the same, each when it is sent a line."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, *request],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        for request in requests
+    ]
+    try:
+        assert [line(process) for process in started] == ["ready"] * len(started)
+        yield started
+    finally:
+        for process in started:
+            process.kill()
+            process.communicate()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def send(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def test_of_processes_that_want_one_program_one_compiles_it(tmp_path: Path):
+    folder = str(tmp_path / "kept")
+    requests = [(folder, "one", "1.5"), (folder, "one", "0"), (folder, "two", "0")]
+    with beginning(*requests) as (first, second, other):
+        send(first)
+        assert line(first) == "within"
+        send(second)
+        send(other)
+        assert line(other) == "within"  # whoever makes something else waits for nobody
+        assert line(first) == "cache_misses"
+        assert [line(second), line(second)] == ["within", "cache_hits"]
+
+
+def test_who_is_killed_while_it_compiles_keeps_nobody_waiting(tmp_path: Path):
+    folder = str(tmp_path / "kept")
+    with beginning((folder, "one", "0", "dies"), (folder, "one", "0")) as (first, second):
+        send(first)
+        assert line(first) == "within"
+        send(second)
+        first.kill()
+        assert [line(second), line(second)] == ["within", "cache_misses"]
+
+
+def test_where_no_lock_can_be_had_nobody_waits(tmp_path: Path):
+    folder = tmp_path / "kept"
+    folder.mkdir(mode=0o700)
+    (folder / "turns").write_text("")  # no folder for locks
+    with kept_programs(folder, made="one"), kept_programs(folder, made="one"):
+        pass
+
+
+def test_a_program_that_was_made_is_waited_for_by_nobody(tmp_path: Path):
+    folder = tmp_path / "kept"
+    with kept_programs(folder, made="one"):
+        pass
+    with kept_programs(folder, made="one"), kept_programs(folder, made="one"):
+        pass
