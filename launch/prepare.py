@@ -17,6 +17,7 @@ from .worker import Assignment, operator_table
 
 if TYPE_CHECKING:
     from search.planner import Planner
+    from search.strategy import Strategy
     from trainers.dataset import Dataset
 
     from .config import PlacementConfig, Science
@@ -113,7 +114,21 @@ def make_planner(run: Run, assignment: Assignment, *, chance: float) -> Planner:
     table = operator_table(operators, assignment)
     with kept_programs(_kept(), most=1000):
         strategy = science.strategy_config().build(space)
+        _rehearse(strategy)
         return Planner(plan, space, table, strategy, baselines, run.journal)
+
+
+def _rehearse(strategy: Strategy) -> None:
+    """Has a strategy ask and learn once, while its programs are kept and workers are only starting.
+
+    Its methods are pure: nothing stays of it but what was compiled.
+    """
+    state = strategy.init(seed=0)
+    for _ in range(strategy.checkpoint_every):
+        state, proposal = strategy.ask(state)
+        if proposal is None:
+            return
+        state = strategy.tell(state, proposal, 0.0)
 
 
 def _kept() -> Path | None:
