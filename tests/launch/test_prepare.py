@@ -7,6 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
+import pytest
+
+from launch.prepare import _rehearse
+from search.registry import STRATEGIES
+from spaces import PAPER, SearchSpace
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -28,3 +35,32 @@ def test_programs_that_look_at_operators_are_kept_for_the_next_driver(tmp_path: 
     before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cache/**/driver/*")}
     assert _made(tmp_path / "second", tmp_path / "cache") == first  # nothing was compiled
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_what_was_rehearsed_is_compiled(name: str) -> None:
+    """Two batches and their updates, in which a driver's workers would wait for a compiler."""
+    strategy = STRATEGIES[name]().build(SearchSpace(PAPER, 1))
+    jax.clear_caches()
+    _rehearse(strategy)
+    compiled: list[str] = []
+
+    def listen(event: str, _: float, **__: str | int) -> None:
+        if "backend_compile" in event:
+            compiled.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        state = strategy.init(seed=7)
+        for number in range(2 * strategy.checkpoint_every):
+            state, proposal = strategy.ask(state)
+            assert proposal is not None
+            state = strategy.tell(state, proposal, number / 100)
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert compiled == []
+
+
+def test_a_space_that_is_soon_exhausted_is_rehearsed_to_its_end() -> None:
+    space = SearchSpace(PAPER.only("identity", "add"), 1)
+    _rehearse(STRATEGIES["exhaustive"]().build(space))
