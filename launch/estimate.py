@@ -1,7 +1,7 @@
 """How long a search would take, from what one worker was measured to do.
 
 A rung's trials are shared out in rounds of one trial per worker, and the next rung begins when the
-last of them is done. Compiling the traced form happens once, in all workers at the same time;
+last of them is done. Compiling the traced form happens once, in one worker for which the others wait;
 compiling a specialised one belongs to its trial.
 """
 

@@ -45,7 +45,7 @@ def test_what_was_rehearsed_is_compiled(name: str) -> None:
     _rehearse(strategy)
     compiled: list[str] = []
 
-    def listen(event: str, _: float, **__: str | int) -> None:
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
         if "backend_compile" in event:
             compiled.append(event)
 
