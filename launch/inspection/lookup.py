@@ -10,11 +10,20 @@ from pathlib import Path
 from search.journal import Journal
 from search.ranking import RankedCandidate, rank_rows
 from search.schema import CandidateRow
-from spaces import CATALOGUE, Candidate, ExpressionError, OperatorSet, canonical, parse
+from spaces import (
+    CATALOGUE,
+    PAPER,
+    Candidate,
+    ExpressionError,
+    OperatorSet,
+    canonical,
+    parse,
+)
+from spaces.catalogue import known_operators
 from spaces.suggest import did_you_mean
 
 from ..errors import RequestError
-from .selection import title_of
+from .selection import operators_in, title_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +150,30 @@ class Lookup:
             met = {row.name for row in self._rows}
             known = [n for each in CATALOGUE if each.title in met for n in (each.key, each.title)]
         near = did_you_mean(wanted, known)
-        if not near and "(" in wanted and self._operators is not None:
-            try:
-                parse(wanted, self._operators)
-            except ExpressionError as error:
-                return f"`candidate`: {error}"
+        if "(" in wanted and (misspelt := self._misspelt(wanted, near)):
+            return f"`candidate`: {misspelt}"
         allowed = near or "; give a rank, an expression or a known name"
         shown = wanted if len(wanted) <= 200 else wanted[:200] + "…"
         return f"`candidate`: {self._run} has met no {shown!r}{allowed}"
+
+    def _misspelt(self, wanted: str, near: str) -> str:
+        """What is wrong with an expression as text; empty if nothing, or if `near` mends it.
+
+        Where nobody has the run's operators, those that it has met and the paper's are known.
+        """
+        names = known_operators(PAPER).keys() | set().union(
+            *(operators_in(row.expression) for row in self._rows)
+        )
+        called, offered = operators_in(wanted), operators_in(near)
+        unknown = sorted(called - names)
+        same = len(offered) == len(called) and called & names <= offered
+        if near and same and all(did_you_mean(name, offered) for name in unknown):
+            return ""
+        if self._operators is not None:
+            try:
+                parse(wanted, self._operators)
+            except ExpressionError as error:
+                return str(error)
+        elif unknown:
+            return f"unknown operator `{unknown[0]}`{did_you_mean(unknown[0], names)}"
+        return ""

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from launch.cli import run
+from launch.errors import RequestError
+from launch.inspection.lookup import Lookup
 from launch.inspection.sparkline import sparkline
 from search.journal import Journal
 from spaces.grid import grid
@@ -159,12 +161,28 @@ WRONG = [
     (["swsh"], "has met no 'swsh': did you mean `swish`?"),
     (["gelu"], "has met no function known as GELU"),
     (["gate(scal(x), x)"], "did you mean `gate(scale(x), x)`?"),
+    (["mul(x, sigmiod(x))"], "column 8: unknown operator `sigmiod`: did you mean `sigmoid`?"),
     (["0"], "must be a rank from 1 to"),
     (["-4"], "an expression or a name, got -4"),
     (["99999"], "an expression or a name, got 99999"),
     (["1", "--plot", "a.pgn"], "`plot` must end in .png or .svg, got 'a.pgn': did you mean `.png`"),
     (["1", "--plot", "nowhere/a.png"], "there is no folder nowhere"),
 ]
+
+
+def test_a_misspelt_operator_is_named_where_nobody_has_the_run_s_operators(a_run):
+    journal = Journal.read(a_run)
+    try:
+        lookup = Lookup(journal, a_run, None)
+        for wanted in ("mul(x, sigmiod(x))", "sigmiod(x)"):
+            with pytest.raises(
+                RequestError, match="unknown operator `sigmiod`: did you mean `sigm"
+            ):
+                lookup.find(wanted)
+        with pytest.raises(RequestError, match=r"has met no 'erf\(sin\(sin\(erf\(x\)\)\)\)'"):
+            lookup.find("erf(sin(sin(erf(x))))")
+    finally:
+        journal.close()
 
 
 @pytest.mark.parametrize("arguments, message", WRONG, ids=lambda v: " ".join(v)[:40])
