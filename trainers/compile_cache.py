@@ -20,7 +20,6 @@ XLA compiles for the very instructions that it finds.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import platform
@@ -135,6 +134,10 @@ def _turn(file: Path, most: int) -> Iterator[None]:
 
 def _locked_first(handle: int) -> bool:
     """Whether this process has the lock and is the first within; False: it waits no more."""
+    try:
+        import fcntl
+    except ImportError:  # a system without such locks
+        return False
     end = time.monotonic() + _PATIENCE_S
     while not os.fstat(handle).st_size and time.monotonic() < end:
         try:
