@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import psutil
@@ -139,11 +139,21 @@ def test_nothing_is_left_behind(two_workers):
             if not psutil.pid_exists(int(path.name.rpartition("-")[2]))
         ]
     )
-    workers = [p for p in psutil.process_iter(["name"]) if p.info["name"].startswith("ray::Worker")]
-    assert [worker for worker in workers if worker.parent() is None or worker.ppid() == 1] == []
+    wait_for_none(orphans)
 
 
-def wait_for_none(found: Callable[[], list[Path]]) -> None:
+def orphans() -> list[psutil.Process]:
+    """Workers whose Ray is gone; one that ends while it is looked at is none."""
+    found = []
+    for process in psutil.process_iter(["name"]):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker = process.info["name"].startswith("ray::Worker")
+            if worker and (process.parent() is None or process.ppid() == 1):
+                found.append(process)
+    return found
+
+
+def wait_for_none(found: Callable[[], Sequence[object]]) -> None:
     """Another test may have killed a driver, and not yet started the next one."""
     deadline = time.monotonic() + 60
     while left := found():
