@@ -41,11 +41,13 @@ KEPT = 64
 step is three, 1 MB in all."""
 _PRIVATE = "process"
 _TURNS = "turns"
+"""The folder of the locks by which processes wait for each other's programs."""
 _ABANDONED_S = 24 * 3600.0
 """Age at which a process's own folder is taken for one that a crash left behind."""
 _PATIENCE_S = 300.0
 """For so long a process waits for another one's program before it compiles its own."""
 _LOOK_EVERY_S = 0.05
+"""Seconds between two tries for a lock: one that is waited for could not be given up after a time."""
 
 
 def default_folder() -> Path | None:

@@ -147,7 +147,7 @@ print("ready", flush=True)
 sys.stdin.readline()
 with kept_programs(folder, made=made):
     print("within", flush=True)
-    time.sleep(nap)
+    time.sleep(nap)  # so that who does not wait is within before the other has compiled
     if dies:
         sys.stdin.readline()
     jax.jit(lambda x: jnp.sin(x) * 11.0).lower(jax.ShapeDtypeStruct((3,), jnp.float32)).compile()
