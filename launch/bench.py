@@ -21,8 +21,9 @@ import trainers
 from spaces import SearchSpace, read_source
 from trainers.bench_report import as_lines, duration, round_number
 from trainers.command import train_arguments
+from trainers.processor import processor_kind
 
-from .config import PlacementConfig, Science
+from .config import FORMS, PlacementConfig, Science
 from .errors import RequestError, RunFailedError
 from .estimate import candidates_to_train, estimate_search
 from .execution import choose_execution
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 _MEDIANS = ("step_ms", "compile_s", "first_step_new_candidate_ms", "traced_over_specialised")
 _FORM_MEDIANS = ("step_ms", "compile_s", "start_s", "evaluate_s", "trial_s")
+WORTH_SAYING = 1.05
+"""A form that does so many times as many candidates an hour as the one chosen is named."""
+
 _SUMS = ("images_per_s", "candidates_per_hour")
 
 
@@ -86,6 +90,7 @@ def bench(
         science.train,
         core_units=science.space.core_units,
         image_size=data.train.images.shape[1],
+        processor=processor_kind(),
     )
     sets = _cores(placement, options.processes)
     say(f"measuring for about {duration(options.seconds)}")
@@ -94,18 +99,26 @@ def bench(
     workers = _workers(placement, found)
     space = SearchSpace(read_source(science.space.operators).load(), science.space.core_units)
     candidates, most = candidates_to_train(science, space.size)
-    estimate = estimate_search(
-        science,
-        found["forms"][form],
-        traced=form == "traced",
-        candidates=candidates,
-        workers=workers,
-    )
+    estimates = {
+        each: estimate_search(
+            science,
+            found["forms"][each],
+            traced=each == "traced",
+            candidates=candidates,
+            workers=workers,
+        )
+        for each in FORMS
+    }
+    rates = {
+        each: options.processes * estimate.pop("candidates_per_hour")
+        for each, estimate in estimates.items()
+    }
     return found | {
-        "candidates_per_hour": options.processes * estimate.pop("candidates_per_hour"),
+        "candidates_per_hour": rates[form],
+        "candidates_per_hour_by_form": rates,
         "execution": form,
         "execution_reason": reason,
-        "search": {"candidates": candidates, "candidates_at_most": most, **estimate},
+        "search": {"candidates": candidates, "candidates_at_most": most, **estimates[form]},
     }
 
 
@@ -144,6 +157,7 @@ def bench_lines(found: dict[str, Any]) -> list[str]:
         *as_lines(found),
         f"execution {found['execution']} ({found['execution_reason']}): "
         f"{round_number(found['candidates_per_hour'])} candidates/hour",
+        *_better(found),
         f"this search, {trials} on {workers}: about {duration(search['seconds'])}",
         f"  = {search['start_s']:.0f} s of start-up{once}, then {rounds}",
         f"  supposing that {_supposed(found)}",
@@ -151,6 +165,15 @@ def bench_lines(found: dict[str, Any]) -> list[str]:
     if search["candidates"] == search["candidates_at_most"]:
         lines.append(f"  the space has no more than {search['candidates']:,} candidates")
     return lines
+
+
+def _better(found: dict[str, Any]) -> list[str]:
+    """What to say where the form that was chosen is not the one that does more here."""
+    rates = found["candidates_per_hour_by_form"]
+    best = max(rates, key=rates.__getitem__)
+    if rates[best] < WORTH_SAYING * rates[found["execution"]]:
+        return []
+    return [f"  --execution {best} does more here: {round_number(rates[best])} candidates/hour"]
 
 
 def _supposed(found: dict[str, Any]) -> str:

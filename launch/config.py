@@ -23,7 +23,8 @@ from trainers.config import TrainConfig
 
 from .address import check_form
 
-EXECUTIONS = ("auto", "traced", "specialised")
+FORMS = ("traced", "specialised")
+EXECUTIONS = ("auto", *FORMS)
 BASELINES = ",".join(known.key for known in CATALOGUE if known.group == "baseline")
 
 

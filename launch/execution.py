@@ -1,32 +1,51 @@
 """Chooses the form in which candidates run, for `--execution auto`.
 
-The choice is made once per run, from its configuration alone, so that it is the same on every
-machine and at every resume: a form that depended on a stopwatch would make histories differ.
+The choice is made once, when a run begins, from its configuration and the kind of processor that the
+driver has, and holds for every later sitting, wherever that is: a form that depended on a stopwatch
+would make histories differ. Kinds of processors differ in rounding, and so in history, in any case.
 
 A specialised candidate costs a compilation and saves a part of every step. Both are estimated from
 the work in the child: seconds saved per step grow with the elements that pass activations, seconds
 of compilation with the core units and a little with the activation layers. The constants come from
-`actsearch bench` on a CPU; `docs/performance.md` has the figures.
+`actsearch bench`; `docs/performance.md` has the figures.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from trainers.config import TrainConfig, resnet_blocks
 
-SAVED_NS_PER_ELEMENT = {1: 2.0, 2: 4.5, 3: 10.5}
-"""Nanoseconds per activation element and step that specialising saves, by core units."""
 
-SAVED_NS_PER_FURTHER_UNIT = 6.0
-"""The same for each core unit beyond the third, estimated and not measured."""
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What the two forms cost on a kind of processor."""
 
-COMPILE_S = 3.0
-COMPILE_S_PER_UNIT = 1.0
-COMPILE_S_PER_LAYER = 0.05
-"""Seconds to compile a specialised training step and its evaluation."""
+    saved_ns: tuple[float, float, float]
+    """Nanoseconds per activation element and step that specialising saves, with one, two and three
+    core units."""
+    saved_ns_further: float
+    """The same for each core unit beyond the third, estimated and not measured."""
+    compile_s: float
+    """Seconds to compile a specialised training step and its evaluation, and what is added to them"""
+    compile_s_unit: float
+    """for each core unit"""
+    compile_s_layer: float
+    """and for each activation layer."""
+
+
+USUAL = Costs((2.0, 4.5, 10.5), 6.0, 3.0, 1.0, 0.05)
+"""Of an AMD EPYC (family 26), and of every processor that nobody has measured."""
+
+MEASURED: Mapping[str, Costs] = {
+    "GenuineIntel 6 85": Costs((7.0, 10.0, 18.0), 9.0, 5.2, 1.7, 0.08),
+}
+"""Of other processors, by `trainers.processor.processor_kind`."""
 
 
 def choose_execution(
-    asked: str, train: TrainConfig, *, core_units: int, image_size: int
+    asked: str, train: TrainConfig, *, core_units: int, image_size: int, processor: str
 ) -> tuple[str, str]:
     """The form of execution and the reason for it.
 
@@ -35,15 +54,17 @@ def choose_execution(
         train: The child and its budget.
         core_units: Of the space.
         image_size: Pixels a side.
+        processor: Its kind, as `trainers.processor.processor_kind` has it.
     """
     if asked != "auto":
         return asked, "asked for"
-    per_element = SAVED_NS_PER_ELEMENT[min(core_units, 3)]
-    per_element += SAVED_NS_PER_FURTHER_UNIT * max(0, core_units - 3)
+    costs = MEASURED.get(processor, USUAL)
+    per_element = costs.saved_ns[min(core_units, 3) - 1]
+    per_element += costs.saved_ns_further * max(0, core_units - 3)
     elements = train.batch_size * activation_elements(train, image_size)
     saved = train.steps * elements * per_element * 1e-9
     layers = 6 * resnet_blocks(train.child) + 1
-    cost = COMPILE_S + COMPILE_S_PER_UNIT * core_units + COMPILE_S_PER_LAYER * layers
+    cost = costs.compile_s + costs.compile_s_unit * core_units + costs.compile_s_layer * layers
     chosen = "specialised" if saved > cost else "traced"
     return chosen, (
         f"over {train.steps} steps a compilation of its own is estimated to save a candidate "

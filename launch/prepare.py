@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spaces import SearchSpace, known_function
+from trainers.processor import processor_kind
 
-from .config import Rung
+from .config import FORMS, Rung
 from .errors import RequestError
 from .execution import choose_execution
 from .run import Run
@@ -66,12 +67,7 @@ def prepare_jax() -> None:
 def make_assignment(run: Run, data: Dataset) -> tuple[Assignment, str]:
     """What the workers of a run are to do, and why they execute candidates as they do."""
     science, placement = run.science, run.placement
-    execution, reason = choose_execution(
-        science.search.execution,
-        science.train,
-        core_units=science.space.core_units,
-        image_size=data.train.images.shape[1],
-    )
+    execution, reason = _execution(run, image_size=data.train.images.shape[1])
     platform = "cpu"
     if placement.gpus_per_worker:
         platform = "gpu"
@@ -89,6 +85,20 @@ def make_assignment(run: Run, data: Dataset) -> tuple[Assignment, str]:
         devices=max(1, int(devices)),
     )
     return assignment, reason
+
+
+def _execution(run: Run, *, image_size: int) -> tuple[str, str]:
+    """The form of execution and the reason for it, which are those of the run's first sitting."""
+    for _, begun in run.journal.sittings():
+        if begun.get("execution") in FORMS:
+            return begun["execution"], str(begun.get("reason", ""))
+    return choose_execution(
+        run.science.search.execution,
+        run.science.train,
+        core_units=run.science.space.core_units,
+        image_size=image_size,
+        processor=processor_kind(),
+    )
 
 
 def make_planner(run: Run, assignment: Assignment, *, chance: float) -> Planner:

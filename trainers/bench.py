@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from .breakdown import Span, kinds_of, shares, traced_spans
 from .config import TrainConfig
 from .floor import floor, measure_rates, training_work
 from .memory import peak_memory_mib
+from .processor import processor_name
 from .timing import FORMS, BenchError, random_candidates, steps_at_a_time, summary, time_candidates
 
 if TYPE_CHECKING:
@@ -222,22 +222,12 @@ def _machine() -> dict[str, Any]:
         raise BenchError(f"JAX has no device of JAX_PLATFORMS={asked!r} here") from error
     return {
         "backend": jax.default_backend(),
-        "device": _processor() if device.platform == "cpu" else str(device.device_kind),
+        "device": processor_name() if device.platform == "cpu" else str(device.device_kind),
         "devices": len(jax.devices()),
         "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "jax": jax.__version__,
         "processes": 1,
     }
-
-
-def _processor() -> str:
-    """The processor's name, where Linux tells it."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        text = ""
-    named = re.search(r"^model name\s*: *(.+)$", text, re.MULTILINE)
-    return named[1].strip() if named else "cpu"
 
 
 def _device_peak_mib() -> float | None:

@@ -22,7 +22,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import platform
 import shutil
 import stat
 import time
@@ -35,6 +34,8 @@ import jaxlib.version
 from jax.experimental.compilation_cache import compilation_cache
 
 from spaces.scratch import scratch_path
+
+from .processor import processor_facts
 
 KEPT = 64
 """Files that stay unless another number is asked for; the least recently written go first. A traced
@@ -61,13 +62,10 @@ def default_folder() -> Path | None:
 
 
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = [platform.machine(), platform.processor()]
-    wanted = ("model name", "flags", "Features", "CPU part")
-    described = sorted({line for line in lines if line.startswith(wanted)} or set(lines))
-    return hashlib.sha256("\n".join(described).encode()).hexdigest()[:12]
+    facts = processor_facts()
+    told = ("model name", "flags", "Features", "CPU part")
+    described = {name: facts[name] for name in told if name in facts} or facts
+    return hashlib.sha256(repr(sorted(described.items())).encode()).hexdigest()[:12]
 
 
 @contextlib.contextmanager

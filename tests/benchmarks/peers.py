@@ -38,6 +38,7 @@ from peer import Score, Setting
 
 from launch.execution import choose_execution
 from trainers.config import TrainConfig
+from trainers.processor import processor_kind
 
 ALWAYS = ("relu(x)", "mul(x, sigmoid(scale(x)))")
 """Candidates of every benchmark."""
@@ -137,7 +138,11 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
         lr=asked.lr,
     )
     auto, reason = choose_execution(
-        "auto", train, core_units=asked.core_units, image_size=asked.image_size
+        "auto",
+        train,
+        core_units=asked.core_units,
+        image_size=asked.image_size,
+        processor=processor_kind(),
     )
     # How long a trial is decides between our two forms, and a step has no length.
     reference = "specialised" if asked.what == "step" else auto

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from launch.bench import bench_lines, merge
+from launch.bench import _better, bench_lines, merge
 from launch.cli import run
 from launch.estimate import START_S, candidates_to_train, estimate_search
 from launch.flags import build
@@ -147,3 +147,14 @@ def test_bench_measures_and_estimates(tmp_path, capsys):
     assert "5 rounds of" in text
     assert "`--processes 2` measures so many at once" in text
     assert "the space has no more than 9 candidates" in text
+    assert found["candidates_per_hour_by_form"]["traced"] == found["candidates_per_hour"]
+
+
+@pytest.mark.parametrize("specialised, said", [(1040.0, ""), (1060.0, "1,060"), (900.0, "")])
+def test_a_form_that_does_more_here_is_named(specialised, said):
+    rates = {"traced": 1000.0, "specialised": specialised}
+    lines = _better({"execution": "traced", "candidates_per_hour_by_form": rates})
+    if said:
+        assert lines == [f"  --execution specialised does more here: {said} candidates/hour"]
+    else:
+        assert lines == []

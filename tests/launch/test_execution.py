@@ -11,17 +11,23 @@ import pytest
 
 from launch.config import PlacementConfig, Science, SearchConfig
 from launch.errors import RequestError
-from launch.execution import activation_elements, choose_execution
+from launch.execution import MEASURED, activation_elements, choose_execution
 from launch.pool import Pool, _Seat, core_sets
 from launch.prepare import narrow_window
 from launch.room import workers_that_fit
 from launch.worker import Worker, environment, keeping_to
 from trainers.config import TrainConfig
 
+XEON = "GenuineIntel 6 85"
 
-def choose(asked="auto", *, core_units=1, image_size=32, **train):
+
+def choose(asked="auto", *, core_units=1, image_size=32, processor="", **train):
     return choose_execution(
-        asked, TrainConfig(**train), core_units=core_units, image_size=image_size
+        asked,
+        TrainConfig(**train),
+        core_units=core_units,
+        image_size=image_size,
+        processor=processor,
     )
 
 
@@ -45,18 +51,25 @@ def test_auto_turns_once_as_steps_grow():
 
 
 @pytest.mark.parametrize(
-    "child, image_size, batch_size, step_ms, compile_s, rest_s",
+    "processor, child, image_size, batch_size, step_ms, compile_s, rest_s",
     [
         # Milliseconds of a step, traced and specialised, as measured: docs/performance.md.
-        ("resnet8", 16, 64, (21.2, 18.2), 4.4, (0.5, 0.7)),
-        ("resnet20", 32, 128, (276.0, 248.0), 4.8, (2.6, 3.2)),
+        ("", "resnet8", 16, 64, (21.2, 18.2), 4.4, (0.5, 0.7)),
+        ("", "resnet20", 32, 128, (276.0, 248.0), 4.8, (2.6, 3.2)),
+        (XEON, "resnet8", 16, 64, (50.9, 40.4), 7.4, (1.0, 0.7)),
     ],
 )
 @pytest.mark.parametrize("steps", [100, 1_000, 10_000])
 def test_auto_is_within_five_per_cent_of_the_better(
-    child, image_size, batch_size, step_ms, compile_s, rest_s, steps
+    processor, child, image_size, batch_size, step_ms, compile_s, rest_s, steps
 ):
-    chosen, _ = choose(child=child, image_size=image_size, batch_size=batch_size, steps=steps)
+    chosen, _ = choose(
+        child=child,
+        image_size=image_size,
+        batch_size=batch_size,
+        steps=steps,
+        processor=processor,
+    )
     traced, specialised = (
         steps * ms / 1e3 + rest for ms, rest in zip(step_ms, rest_s, strict=True)
     )
@@ -71,10 +84,15 @@ def test_activation_elements_by_hand():
     assert activation_elements(train, 15) == 3 * 15 * 15 * 16 + 2 * 8 * 8 * 32 + 2 * 4 * 4 * 64
 
 
-def test_more_core_units_turn_earlier():
+@pytest.mark.parametrize("processor", ["", *MEASURED])
+def test_more_core_units_turn_earlier(processor):
     """Dispatched operators do not fuse: from the third unit on they cost the traced form more."""
     first = [
-        next(n for n in range(1, 100_000, 25) if choose(core_units=u, steps=n)[0] == "specialised")
+        next(
+            n
+            for n in range(1, 100_000, 25)
+            if choose(core_units=u, steps=n, processor=processor)[0] == "specialised"
+        )
         for u in (1, 3, 4)
     ]
     assert first == sorted(first, reverse=True) and len(set(first)) == 3

@@ -6,11 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import pytest
 
-from launch.prepare import _rehearse
+from launch.config import Science
+from launch.prepare import _execution, _rehearse
+from search.journal import Journal
 from search.registry import STRATEGIES
 from spaces import PAPER, SearchSpace
 
@@ -64,3 +68,30 @@ def test_what_was_rehearsed_is_compiled(name: str) -> None:
 def test_a_space_that_is_soon_exhausted_is_rehearsed_to_its_end() -> None:
     space = SearchSpace(PAPER.only("identity", "add"), 1)
     _rehearse(STRATEGIES["exhaustive"]().build(space))
+
+
+@pytest.mark.parametrize(
+    "noted, kept",
+    [
+        (
+            [{"execution": "specialised", "reason": "it was"}, {"execution": "traced"}],
+            "specialised",
+        ),
+        ([{"execution": "auto", "reason": ""}], "traced"),  # no driver has written that
+        ([{}], "traced"),
+        ([], "traced"),
+    ],
+)
+def test_a_run_keeps_the_form_that_it_was_begun_with(
+    tmp_path: Path, noted: list[dict[str, str]], kept: str
+) -> None:
+    """Wherever it goes on: `auto` alone would take what suits the processor there."""
+    journal = Journal.create(tmp_path, {})
+    for details in noted:
+        with journal.transaction():
+            journal.begin_sitting(details)
+    run: Any = SimpleNamespace(journal=journal, science=Science())
+    form, reason = _execution(run, image_size=8)
+    assert form == kept
+    assert (reason == "it was") == (kept == "specialised")
+    journal.close()
