@@ -7,11 +7,10 @@ compared here.
 from __future__ import annotations
 
 import functools
-import hashlib
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
-from pathlib import Path
+
+from spaces.source_code import source_digest
 
 PACKAGES = ("spaces", "search", "trainers", "launch")
 """The packages of this project."""
@@ -29,7 +28,7 @@ def installation() -> Mapping[str, str]:
     """
     return {
         "actsearch": _version("actsearch"),
-        "code": _code(),
+        "code": source_digest(PACKAGES),
         **{name: _version(name) for name in LIBRARIES},
     }
 
@@ -57,24 +56,6 @@ def difference(there: object, here: Mapping[str, str]) -> str:
         )
         found.insert(0, f"actsearch {theirs} there, {ours} here")
     return "; ".join(found)
-
-
-def package_folder(name: str) -> Path:
-    """Where a package of this project lies."""
-    spec = find_spec(name)
-    if spec is None or spec.origin is None:
-        raise ModuleNotFoundError(f"no module named {name!r}")
-    return Path(spec.origin).parent
-
-
-def _code() -> str:
-    digest = hashlib.sha256()
-    for name in PACKAGES:
-        folder = package_folder(name)
-        for path in sorted(folder.rglob("*.py")):
-            digest.update(f"{name}/{path.relative_to(folder).as_posix()}\0".encode())
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def _version(name: str) -> str:

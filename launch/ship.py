@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from spaces.scratch import scratch_path
+from spaces.source_code import package_folder
 
-from .installation import PACKAGES, package_folder
+from .installation import PACKAGES
 
 EXCLUDED = ("__pycache__", "*.pyc")
 """What of the packages stays here."""

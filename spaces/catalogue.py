@@ -104,7 +104,8 @@ HIDDEN: tuple[Operator, ...] = (
 )
 """Operators that text may name beside those of a set."""
 
-_BUILT_IN = {operator.name: operator for operator in (*PAPER, *HIDDEN)}
+BUILT_IN = {operator.name: operator for operator in (*PAPER, *HIDDEN)}
+"""Every operator of this package, by name."""
 
 
 def known_operators(operators: OperatorSet) -> dict[str, Operator]:
@@ -112,7 +113,7 @@ def known_operators(operators: OperatorSet) -> dict[str, Operator]:
 
     The paper's are among them because known functions run as baselines beside any set.
     """
-    return {**_BUILT_IN, **operators.by_name}
+    return {**BUILT_IN, **operators.by_name}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .candidate import FIRST, IDENTITY, Candidate, CoreUnit
-from .catalogue import known_operators
+from .catalogue import BUILT_IN, known_operators
 from .function import compose
 from .operator import Operator, Param
 from .operator_set import OperatorSet
@@ -94,6 +94,11 @@ class OperatorTable:
                     unary.setdefault(name, _known(candidate, known, name, 1))
                 binary.setdefault(unit.binary, _known(candidate, known, unit.binary, 2))
         return cls(tuple(unary.values()), tuple(binary.values()), core_units, beta_init)
+
+    @property
+    def built_in(self) -> bool:
+        """Whether every operator is one of this package's, or made of such: nobody else's code."""
+        return all(_is_built_in(operator) for operator in (*self.unary, *self.binary))
 
     @property
     def slots(self) -> int:
@@ -210,14 +215,32 @@ def fuse(candidate: Candidate, known: dict[str, Operator]) -> Operator:
         for index, param in enumerate(operator.params)
     )
 
-    def fn(x: Any, values: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    fn = _Fused(candidate, tuple(operators))
+    return Operator(fused_name(candidate), 1, fn, params=params)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fused:
+    """What a fused operator computes."""
+
+    candidate: Candidate
+    operators: tuple[Operator, ...]
+    """Those of its slots."""
+
+    def __call__(self, x: Any, values: Mapping[str, Any] = MappingProxyType({})) -> Any:
+        """f(x), in the shape of x; `values` are the trainable vectors by their fused names."""
+
         def vectors(slot: int) -> dict[str, Any]:
-            names = (param.name for param in operators[slot].params)
+            names = (param.name for param in self.operators[slot].params)
             return {n: values[_fused_param(n, slot, i)] for i, n in enumerate(names)}
 
-        return compose(candidate, known, x, vectors)
+        known = {operator.name: operator for operator in self.operators}
+        return compose(self.candidate, known, x, vectors)
 
-    return Operator(fused_name(candidate), 1, fn, params=params)
+
+def _is_built_in(operator: Operator) -> bool:
+    parts = operator.fn.operators if isinstance(operator.fn, _Fused) else (operator,)
+    return all(BUILT_IN.get(part.name) is part for part in parts)
 
 
 def _fused_param(name: str, slot: int, index: int) -> str:

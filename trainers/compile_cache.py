@@ -82,10 +82,10 @@ def kept_programs(
             name, this one waits. It decides who waits and nothing else; None waits for nobody.
         most: How many files may stay there.
     """
-    if folder is None or not _usable(folder):
+    if folder is None or not usable(folder):
         yield
         return
-    with _turn(folder / _TURNS / made, most) if made else contextlib.nullcontext():
+    with turn(folder, made) if made else contextlib.nullcontext():
         own = _private_copy(folder)
         if own is None:
             yield
@@ -97,24 +97,28 @@ def kept_programs(
             # Its folder would be ours, which has another name each time, and a part of the key.
             "jax_persistent_cache_enable_xla_caches": "none",
         }
-        before = {name: getattr(jax.config, name) for name in settings}
         try:
-            _configure(settings)
-            yield
-            with contextlib.suppress(OSError):
-                _publish(own, folder, most)
+            with _configured(settings):
+                yield
+                with contextlib.suppress(OSError):
+                    _publish(own, folder, most)
         finally:
-            _configure(before)
             shutil.rmtree(own, ignore_errors=True)
 
 
-@contextlib.contextmanager
-def _turn(file: Path, most: int) -> Iterator[None]:
-    """Waits while another process is the first within; the file has bytes once one was through.
+def all_compiled() -> contextlib.AbstractContextManager[None]:
+    """Within it nothing comes from a cache of JAX's, whoever has set one up."""
+    return _configured({"jax_enable_compilation_cache": False})
 
-    The kernel holds the lock, which goes with a process that is killed. Where it cannot be had, nobody
-    waits.
+
+@contextlib.contextmanager
+def turn(folder: Path, name: str) -> Iterator[None]:
+    """Waits while another process of this machine is the first within for a name.
+
+    A file has bytes once one was through. The kernel holds its lock, which goes with a process that
+    is killed. Where it cannot be had, nobody waits.
     """
+    file = folder / _TURNS / name
     try:
         file.parent.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -127,7 +131,7 @@ def _turn(file: Path, most: int) -> Iterator[None]:
         if first:
             with contextlib.suppress(OSError):
                 os.write(handle, b"made")
-                _keep_latest(file.parent, most)
+                keep_latest(file.parent, KEPT)
     finally:
         os.close(handle)
 
@@ -153,13 +157,23 @@ def _locked_first(handle: int) -> bool:
     return False
 
 
+@contextlib.contextmanager
+def _configured(settings: dict[str, Any]) -> Iterator[None]:
+    before = {name: getattr(jax.config, name) for name in settings}
+    try:
+        _configure(settings)
+        yield
+    finally:
+        _configure(before)
+
+
 def _configure(settings: dict[str, Any]) -> None:
     for name, value in settings.items():
         jax.config.update(name, value)
     compilation_cache.reset_cache()  # it remembers the folder that it found first
 
 
-def _usable(folder: Path) -> bool:
+def usable(folder: Path) -> bool:
     """Whether the folder is there, this user's, and writable by nobody else."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -191,10 +205,11 @@ def _publish(own: Path, folder: Path, most: int) -> None:
     for file in _files(own):
         with contextlib.suppress(FileExistsError):
             os.link(file, folder / file.name)
-    _keep_latest(folder, most)
+    keep_latest(folder, most)
 
 
-def _keep_latest(folder: Path, most: int) -> None:
+def keep_latest(folder: Path, most: int) -> None:
+    """Removes the files that were written first, if there are more than `most`."""
     for old in sorted(_files(folder), key=lambda file: -file.stat().st_mtime)[most:]:
         old.unlink(missing_ok=True)
 

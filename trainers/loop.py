@@ -141,6 +141,12 @@ class LoopDriver:
             jax.ShapeDtypeStruct((size,), jnp.int32),
         )
 
+    @property
+    def sizes(self) -> tuple[Any, ...]:
+        """Of what a program has of the data and the devices; equal sizes, equal programs."""
+        image = self._data.train.images.shape[1:]
+        return "loop", image, self._batch_size, self._evaluation_batch, self._layout.parts
+
     def compile(self, functions: StepFunctions, program: Any) -> Compiled:
         """Compiles the programs for a form.
 
@@ -249,6 +255,12 @@ class ScanDriver:
     def put(self, tree: Any) -> Any:
         """Arrays on the device, see `LoopDriver.put`."""
         return jax.device_put(tree)
+
+    @property
+    def sizes(self) -> tuple[Any, ...]:
+        """Of what a program has of the data, see `LoopDriver.sizes`."""
+        arrays = (each.shape for each in (*self._train, *self._valid))
+        return "scan", self._batch_size, self._chunk, *arrays
 
     def compile(self, functions: StepFunctions, program: Any) -> Compiled:
         """Compiles the programs for a form, see `LoopDriver.compile`."""

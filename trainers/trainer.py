@@ -11,7 +11,6 @@ validation accuracy of a child network trained with it.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Iterator
@@ -25,9 +24,9 @@ import numpy as np
 from spaces import Candidate, OperatorTable, SpecialisedForm, TracedForm
 
 from .augment import channel_statistics
-from .compile_cache import kept_programs
 from .config import TrainConfig
 from .loop import DRIVERS, Compiled, History, driver_for, shapes
+from .ready_programs import program_name, ready_programs, traced_programs
 from .resnet import Child
 from .result import BetaSummary, Result, Seconds, curve
 from .step import StepFunctions
@@ -198,21 +197,29 @@ class Trainer:
         traced = execution == "traced"
         if traced and self._traced is not None:
             return self._traced
-        form = TracedForm(self._table) if traced else SpecialisedForm(self._table, candidate)
-        with kept_programs(self._cache if traced else None, made=self._name()):
+        if not traced:
+            form = SpecialisedForm(self._table, candidate)
             compiled = self._driver.compile(self._functions(form), shapes(program))
+            self.compilations += 1
+            return compiled
+        functions = self._functions(TracedForm(self._table))
+        # Nobody has tried yet whether an accelerator's programs can be kept whole.
+        ready = self._table.built_in and jax.default_backend() == "cpu"
+        keep = ready_programs if ready else traced_programs
+        programs = keep(
+            self._cache,
+            self._name(),
+            lambda: self._driver.compile(functions, shapes(program))[1:],
+        )
         self.compilations += 1
-        if traced:
-            self._traced = compiled
-        return compiled
+        self._traced = Compiled(functions, *programs)
+        return self._traced
 
     def _name(self) -> str:
-        """Tells apart the traced programs that processes of one machine may want at a time."""
-        table, images = self._table, self._data.train.images
-        names = [operator.name for operator in (*table.unary, *table.binary)]
-        shapes = table.core_units, self._data.num_classes, images.shape[1:], jax.device_count()
-        parts = self.config, self.driver, names, shapes, self._mean.tobytes()
-        return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
+        """Tells the traced programs apart from those of other trainers."""
+        data = self._data
+        sizes = *self._driver.sizes, data.num_classes, data.mirror
+        return program_name(self.config, self._table, (self._mean, self._deviation), sizes)
 
     def _functions(self, form: Form) -> StepFunctions:
         data, config = self._data, self.config
