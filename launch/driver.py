@@ -14,7 +14,14 @@ from search.outcome import BY_CHANCE, Outcome
 from .cluster import cluster
 from .errors import RunFailedError
 from .pool import Answer, Pool, core_sets
-from .prepare import check_same_data, make_assignment, make_planner, narrow_window, prepare_jax
+from .prepare import (
+    check_same_data,
+    make_assignment,
+    make_planner,
+    narrow_window,
+    operators_at_hand,
+    prepare_jax,
+)
 from .progress import Progress
 from .room import Room
 from .run import Run
@@ -69,7 +76,11 @@ def drive(run: Run, data: Dataset, *, progress: Progress, worker: type = Worker)
         check_same_data(run, data)
         progress.say("starting Ray")
         size = sum(a.nbytes for s in (data.train, data.valid) for a in (s.images, s.labels))
-        with cluster(run.placement, data_bytes=size) as room, stop.listening():
+        with (
+            cluster(run.placement, data_bytes=size) as room,
+            stop.listening(),
+            operators_at_hand() as keep,
+        ):
             for line in room.look():
                 progress.note(line)
             assignment, reason = make_assignment(run, data)
@@ -85,6 +96,7 @@ def drive(run: Run, data: Dataset, *, progress: Progress, worker: type = Worker)
                 introduce=_nobody if room.local and assignment.platform == "cpu" else progress.note,
             )
             planner = make_planner(run, assignment, chance=1.0 / data.num_classes)
+            keep()
             tally = Tally(room.workers, assignment.execution, reason)
             if told := narrow_window(run.science, room.workers):
                 progress.note(told)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -141,8 +143,27 @@ def _rehearse(strategy: Strategy) -> None:
         state = strategy.tell(state, proposal, 0.0)
 
 
+@contextmanager
+def operators_at_hand() -> Iterator[Callable[[], None]]:
+    """Within it, programs that look at this project's operators are those that earlier drivers kept.
+
+    Yields:
+        A function that keeps what has been compiled so far; what is compiled later is kept at the end.
+    """
+    from spaces.operator_programs import keeping_programs
+    from trainers.compile_cache import default_folder
+    from trainers.ready_programs import ReadyShelf, program_name
+
+    shelf = ReadyShelf(default_folder(), program_name("operators"))
+    with keeping_programs(shelf):
+        try:
+            yield shelf.write
+        finally:
+            shelf.write()
+
+
 def _kept() -> Path | None:
-    """Where the programs that look at operators are kept."""
+    """Where the driver's other programs are kept: the strategy's, and those of other operators."""
     from trainers.compile_cache import default_folder
 
     folder = default_folder()

@@ -11,18 +11,16 @@ then of each vector), `P` trainable vectors of an operator.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .candidate import FIRST, IDENTITY, Candidate, CoreUnit
 from .grid import POINTS, grid
-from .operator import Operator, Param
+from .operator import Param
+from .operator_programs import partials_of
 from .program import OperatorTable
 
 _EVERY = 4
@@ -68,7 +66,6 @@ class Prober:
         """How many of them share their trainable vectors."""
         self._no_vectors = {char: np.zeros((0, len(x)), x.dtype) for char, x in self._x.items()}
         self._operators = {operator.name: operator for operator in (*table.unary, *table.binary)}
-        self._derived = {name: _with_partials(op) for name, op in self._operators.items()}
         self._of_x: dict[tuple[str, str, bytes], np.ndarray] = {}
         """What operators of x itself gave, by name, precision and trainable vectors: half of all."""
 
@@ -160,7 +157,7 @@ class Prober:
         return found[0], tangents
 
     def _found(self, name: str, inputs: list[np.ndarray], vectors: np.ndarray) -> np.ndarray:
-        """What `_with_partials` gives, remembered if the input is x."""
+        """What `partials_of` gives, remembered if the input is x."""
         precision = vectors.dtype.char
         of_x = len(inputs) == 1 and inputs[0] is self._x[precision]
         key = (name, precision, vectors.tobytes())
@@ -169,7 +166,8 @@ class Prober:
         beta = self._no_vectors[precision]
         if len(vectors):
             beta = np.repeat(vectors, self._counts[precision], axis=1)
-        found = np.asarray(self._derived[name](tuple(inputs), beta))
+        program = partials_of(self._operators[name], len(inputs[0]), inputs[0].dtype.name)
+        found = np.asarray(program(tuple(inputs), beta))
         if of_x:
             self._of_x[key] = found
         return found
@@ -195,30 +193,3 @@ def elsewhere_of(count: int) -> tuple[list[float], list[float]]:
     golden, silver = (5**0.5 - 1) / 2, 2**0.5 - 1
     between = [0.15 + 0.7 * ((0.3 + order * golden) % 1.0) for order in range(count)]
     return between, [-0.3 - 1.4 * ((0.6 + order * silver) % 1.0) for order in range(count)]
-
-
-@functools.lru_cache(maxsize=512)
-def _with_partials(operator: Operator) -> Any:
-    """A jitted (inputs, each `[points]`, β `[P, points]`) of an element-wise operator.
-
-    It returns `[1 + inputs + P, points]`: the value, then its partial derivative by each input and by
-    each vector.
-    """
-
-    def evaluate(inputs: tuple[jax.Array, ...], beta: jax.Array) -> jax.Array:
-        def value(*arguments: jax.Array) -> jax.Array:
-            names = (param.name for param in operator.params)
-            params = dict(zip(names, arguments[len(inputs) :], strict=True))
-            found = operator(*arguments[: len(inputs)], params=params)
-            return found.astype(inputs[0].dtype)
-
-        arguments = [*inputs, *beta]
-        found, push = jax.linearize(value, *arguments)
-        zeros = [jnp.zeros_like(argument) for argument in arguments]
-        partials = [
-            push(*zeros[:place], jnp.ones_like(argument), *zeros[place + 1 :])
-            for place, argument in enumerate(arguments)
-        ]
-        return jnp.stack([found, *partials])
-
-    return jax.jit(evaluate)

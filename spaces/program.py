@@ -97,8 +97,8 @@ class OperatorTable:
 
     @property
     def built_in(self) -> bool:
-        """Whether every operator is one of this package's, or made of such: nobody else's code."""
-        return all(_is_built_in(operator) for operator in (*self.unary, *self.binary))
+        """Whether every operator `is_built_in`."""
+        return all(is_built_in(operator) for operator in (*self.unary, *self.binary))
 
     @property
     def slots(self) -> int:
@@ -238,7 +238,8 @@ class _Fused:
         return compose(self.candidate, known, x, vectors)
 
 
-def _is_built_in(operator: Operator) -> bool:
+def is_built_in(operator: Operator) -> bool:
+    """Whether an operator is one of this package's, or made of such: nobody else's code."""
     parts = operator.fn.operators if isinstance(operator.fn, _Fused) else (operator,)
     return all(BUILT_IN.get(part.name) is part for part in parts)
 

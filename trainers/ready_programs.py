@@ -1,10 +1,11 @@
-"""The traced programs of a trainer, kept whole, so that a later process need not even trace them.
+"""Compiled programs, kept whole, so that a later process need not even trace them.
 
 JAX's own cache (`trainers.compile_cache`) finds a program by its text, which has to be traced and
 lowered first: two thirds of what it takes to have a program that is there already. Here a program is
 found by everything that decides its text: this project's code and the libraries' versions, the
 child and its training, the shapes of the data, the operators. Of operators that are this project's
 the code is known; with any other nothing short of the text tells what they do, and JAX's cache has it.
+What came from that cache has lost the names of its kernels and cannot be kept here: `all_compiled`.
 
 A file is a pickle, and loading a program runs it: the folder is one that nobody else may write.
 """
@@ -18,14 +19,11 @@ import os
 import pickle
 import zlib
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import flax
 import jax
-import jaxlib.version
-import numpy as np
-import optax
 from jax.experimental import serialize_executable
 
 from spaces.scratch import scratch_path
@@ -34,12 +32,15 @@ from spaces.source_code import source_digest
 from .compile_cache import all_compiled, keep_latest, kept_programs, turn, usable
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from spaces import OperatorTable
 
     from .config import TrainConfig
 
 KEPT = 16
-"""Files that stay; the least recently written go first. One has the programs of a trainer, 1 to 2 MB."""
+"""Files that stay; the least recently written go first. One has the programs of a trainer, or those that
+a driver looks at operators with: 1 to 2 MB."""
 
 Programs = tuple[Any, ...]
 """`jax.stages.Compiled`, each."""
@@ -49,6 +50,8 @@ _PACKAGES = ("spaces", "trainers")
 _CODE = source_digest(_PACKAGES)
 """Of the files from which this process has its code, as long as nobody changes them."""
 
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+
 _NOT_KEPT = (OSError, ValueError, NotImplementedError, jax.errors.JaxRuntimeError)
 """A full disk, and programs that this backend cannot write down."""
 
@@ -56,37 +59,45 @@ _DATA_ONLY = frozenset({"dataset", "image_size", "valid_size", "steps"})
 """What of a configuration no program has, or only as a shape."""
 
 
-def program_name(
+def program_name(*parts: object) -> str:
+    """A name for programs that this project's code makes of `parts`, each told apart by its `repr`.
+
+    Returns:
+        64 hexadecimal digits; they depend on the code, the libraries, the device and JAX's settings.
+    """
+    device = jax.devices()[0]
+    settings = {name: jax.config.values[name] for name in sorted(jax.config.values)}
+    environment = {n: v for n, v in sorted(os.environ.items()) if n.startswith(("XLA_", "LIBTPU_"))}
+    everything = (
+        _CODE,
+        [version(name) for name in _LIBRARIES],
+        (device.platform, device.device_kind, device.client.platform_version, jax.device_count()),
+        (settings, environment),
+        parts,
+    )
+    return hashlib.sha256(repr(everything).encode()).hexdigest()
+
+
+def trainer_name(
     config: TrainConfig, table: OperatorTable, constants: tuple[np.ndarray, ...], shapes: object
 ) -> str:
     """The name of the programs that train and evaluate candidates of a table.
+
+    An operator is told by its name alone, which is enough where `table.built_in`.
 
     Args:
         config: How to train.
         table: The operators.
         constants: Arrays that are compiled in.
-        shapes: What else decides a program's text, and tells itself apart by its `repr`.
-
-    Returns:
-        64 hexadecimal digits. An operator is told by its name alone, which is enough where
-        `table.built_in`.
+        shapes: What else decides a program's text.
     """
-    device = jax.devices()[0]
     operators = [(each.name, each.arity, each.params) for each in (*table.unary, *table.binary)]
-    settings = {name: jax.config.values[name] for name in sorted(jax.config.values)}
-    environment = {n: v for n, v in sorted(os.environ.items()) if n.startswith(("XLA_", "LIBTPU_"))}
-    train = {n: v for n, v in dataclasses.asdict(config).items() if n not in _DATA_ONLY}
-    parts = (
-        _CODE,
-        [m.__version__ for m in (jax, jaxlib.version, flax, optax, np)],
-        (device.platform, device.device_kind, device.client.platform_version, jax.device_count()),
-        (settings, environment),
-        train,
+    return program_name(
+        {n: v for n, v in dataclasses.asdict(config).items() if n not in _DATA_ONLY},
         (table.core_units, table.beta_init, len(table.unary), operators),
         [(each.shape, each.dtype.str, each.tobytes()) for each in constants],
         shapes,
     )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def ready_programs(folder: Path | None, name: str, make: Callable[[], Programs]) -> Programs:
@@ -97,21 +108,19 @@ def ready_programs(folder: Path | None, name: str, make: Callable[[], Programs])
 
     Args:
         folder: The folder of `compile_cache.default_folder`; None keeps nothing.
-        name: Theirs, from `program_name`.
+        name: Theirs, from `trainer_name`.
         make: Compiles them.
     """
-    if folder is None or not usable(folder) or not usable(folder / _FOLDER):
+    path = _path(folder, name)
+    if folder is None or path is None:
         return make()
-    path = folder / _FOLDER / name
     with turn(folder, name):
         with contextlib.suppress(Exception):  # whatever it is that does not load is made anew
-            kept = pickle.loads(zlib.decompress(path.read_bytes()))
-            return tuple(serialize_executable.deserialize_and_load(*each) for each in kept)
-        with all_compiled():  # what comes from a cache cannot be written down once more
+            return tuple(_loaded(each) for each in _read(path))
+        with all_compiled():
             made = make()
-        if source_digest(_PACKAGES) == _CODE:
-            with contextlib.suppress(*_NOT_KEPT):
-                _write(path, tuple(serialize_executable.serialize(each) for each in made))
+        with contextlib.suppress(*_NOT_KEPT):
+            _write(path, tuple(serialize_executable.serialize(each) for each in made))
         return made
 
 
@@ -121,8 +130,61 @@ def traced_programs(folder: Path | None, name: str, make: Callable[[], Programs]
         return make()
 
 
-def _write(path: Path, programs: tuple[Any, ...]) -> None:
-    """Under another name until it is whole."""
+class ReadyShelf:
+    """Many small programs in one file, each under a key; loaded when they are asked for.
+
+    Args:
+        folder: The folder of `compile_cache.default_folder`; None keeps nothing.
+        name: Of the file, from `program_name`.
+    """
+
+    def __init__(self, folder: Path | None, name: str) -> None:
+        self._path = _path(folder, name)
+        self._kept = self._found()
+        self._new: dict[str, Any] = {}
+
+    def __call__(self, key: str, make: Callable[[], Any]) -> Any:
+        """The program of a key; one that is not there is made, and kept from the next `write` on."""
+        with contextlib.suppress(Exception):
+            return _loaded(self._kept[key])
+        with all_compiled():
+            made = make()
+        with contextlib.suppress(*_NOT_KEPT):
+            self._new[key] = serialize_executable.serialize(made)
+        return made
+
+    def write(self) -> None:
+        """Keeps what is new, beside what other processes have kept meanwhile."""
+        if self._path is not None and self._new:
+            with contextlib.suppress(*_NOT_KEPT):
+                _write(self._path, {**self._found(), **self._new})
+
+    def _found(self) -> dict[str, Any]:
+        with contextlib.suppress(Exception):
+            if self._path is not None:
+                return dict(_read(self._path))
+        return {}
+
+
+def _path(folder: Path | None, name: str) -> Path | None:
+    """Where programs of a name are; None if nothing can be kept there."""
+    if folder is None or not usable(folder) or not usable(folder / _FOLDER):
+        return None
+    return folder / _FOLDER / name
+
+
+def _read(path: Path) -> Any:
+    return pickle.loads(zlib.decompress(path.read_bytes()))
+
+
+def _loaded(serialized: Any) -> Any:
+    return serialize_executable.deserialize_and_load(*serialized)
+
+
+def _write(path: Path, programs: Any) -> None:
+    """Under another name until it is whole; nothing, if the code on disk is not this process's."""
+    if source_digest(_PACKAGES) != _CODE:
+        return
     scratch = scratch_path(path.parent, "process")
     scratch.write_bytes(zlib.compress(pickle.dumps(programs), 1))
     scratch.replace(path)

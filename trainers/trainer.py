@@ -26,7 +26,7 @@ from spaces import Candidate, OperatorTable, SpecialisedForm, TracedForm
 from .augment import channel_statistics
 from .config import TrainConfig
 from .loop import DRIVERS, Compiled, History, driver_for, shapes
-from .ready_programs import program_name, ready_programs, traced_programs
+from .ready_programs import ready_programs, traced_programs, trainer_name
 from .resnet import Child
 from .result import BetaSummary, Result, Seconds, curve
 from .step import StepFunctions
@@ -219,7 +219,7 @@ class Trainer:
         """Tells the traced programs apart from those of other trainers."""
         data = self._data
         sizes = *self._driver.sizes, data.num_classes, data.mirror
-        return program_name(self.config, self._table, (self._mean, self._deviation), sizes)
+        return trainer_name(self.config, self._table, (self._mean, self._deviation), sizes)
 
     def _functions(self, form: Form) -> StepFunctions:
         data, config = self._data, self.config

@@ -78,7 +78,8 @@ def begin_and_stop(run: Any, data: Any, **_: Any) -> str:
         core_units=run.science.space.core_units,
         baselines=run.science.search.baseline_keys,
     )
-    prepare.make_planner(run, assignment, chance=0.1)
+    with prepare.operators_at_hand():
+        prepare.make_planner(run, assignment, chance=0.1)
     raise RunFailedError("the driver would begin")
 
 

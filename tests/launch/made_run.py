@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from launch.flags import build
-from launch.prepare import make_planner
+from launch.prepare import make_planner, operators_at_hand
 from launch.run import Run, start_or_resume
 from search.outcome import Outcome, Trial
 
@@ -73,12 +73,13 @@ def made_run(
         core_units=science.space.core_units,
         baselines=science.search.baseline_keys,
     )
-    planner, begin, made = make_planner(run, assignment, chance=0.1), time.monotonic(), 0
-    while not planner.finished and (stop_after is None or made < stop_after):
-        for trial in planner.due(1):
-            time.sleep(pause_s)
-            planner.record([(trial, outcome_of(trial))])
-            made += 1
+    with operators_at_hand():
+        planner, begin, made = make_planner(run, assignment, chance=0.1), time.monotonic(), 0
+        while not planner.finished and (stop_after is None or made < stop_after):
+            for trial in planner.due(1):
+                time.sleep(pause_s)
+                planner.record([(trial, outcome_of(trial))])
+                made += 1
     if planner.finished:
         planner.conclude()
     with run.journal.transaction():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -21,24 +22,55 @@ from spaces import PAPER, SearchSpace
 ROOT = Path(__file__).parents[2]
 
 
-def _made(run: Path, cache: Path) -> set[str]:
-    """Makes a run in a process of its own; returns the names of the programs that are kept then."""
-    subprocess.run(
-        [sys.executable, ROOT / "tests/launch/made_run.py", run, '{"trials": 2}', "0"],
+DRIVER = """
+import json, sys
+from pathlib import Path
+import jax
+sys.path[:0] = sys.argv[1:2]
+from made_run import made_run
+found = []
+jax.monitoring.register_event_duration_secs_listener(
+    lambda event, seconds, **_: found.append(event.rpartition("/")[2]))
+run = made_run(Path(sys.argv[2]), trials=4, strategy=sys.argv[3])
+print(json.dumps(found))
+"""
+
+
+def _made(run: Path, cache: Path, strategy: str) -> tuple[int, int]:
+    """Makes a run in a process of its own; says how many programs were lowered and compiled there."""
+    process = subprocess.run(
+        [sys.executable, "-c", DRIVER, ROOT / "tests/launch", run, strategy],
         env={**os.environ, "PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(cache)},
+        capture_output=True,
+        text=True,
         check=True,
         timeout=120,
     )
-    (folder,) = cache.glob("actsearch/compiled/*/driver")
-    return {path.name for path in folder.iterdir()}
+    events = json.loads(process.stdout)
+    wanted = ("jaxpr_to_mlir_module_duration", "backend_compile_duration")
+    lowered, compiled = (events.count(event) for event in wanted)
+    return lowered, compiled
 
 
-def test_programs_that_look_at_operators_are_kept_for_the_next_driver(tmp_path: Path) -> None:
-    first = _made(tmp_path / "first", tmp_path / "cache")
-    assert len(first) > 20 and not [name for name in first if name.startswith("process")]
-    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("cache/**/driver/*")}
-    assert _made(tmp_path / "second", tmp_path / "cache") == first  # nothing was compiled
-    assert {path: path.stat().st_mtime_ns for path in before} == before
+def test_programs_that_look_at_operators_are_ready_for_the_next_driver(tmp_path: Path) -> None:
+    lowered, compiled = _made(tmp_path / "first", tmp_path / "cache", "random")
+    assert lowered > 20 and compiled > 20
+    (file,) = tmp_path.glob("cache/actsearch/compiled/*/ready/*")
+    before = file.stat().st_mtime_ns
+    assert _made(tmp_path / "second", tmp_path / "cache", "random") == (0, 0)
+    assert file.stat().st_mtime_ns == before
+    one, other = (
+        {row.id: row for row in journal.candidates()}
+        for journal in (Journal.read(tmp_path / name) for name in ("first", "second"))
+    )
+    assert one.keys() == other.keys()
+    for number, row in one.items():  # what is looked at is the same to the last bit
+        again = other[number]
+        assert (row.verdict, row.equal_to) == (again.verdict, again.equal_to)
+        for mine, theirs in ((row.fingerprint, again.fingerprint), (row.curve, again.curve)):
+            assert (mine is None) == (theirs is None)
+            if mine is not None and theirs is not None:
+                assert mine.tobytes() == theirs.tobytes()
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

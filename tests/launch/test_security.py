@@ -536,6 +536,7 @@ EXCEPTIONS = {
     ("launch/__init__.py", "import_module"): "likewise",
     ("spaces/lazy.py", "import_module"): "likewise",
     ("trainers/bench_command.py", "execve"): "itself again, with another allocator",
+    ("trainers/ready_programs.py", "pickle"): "programs that this user's processes kept",
     ("spaces/export/to_sympy.py", "sympify"): "numbers; strict: text is refused",
 }
 

@@ -13,6 +13,7 @@ from spaces import (
     PAPER,
     Candidate,
     Operator,
+    OperatorSet,
     OperatorTable,
     Param,
     Prober,
@@ -22,7 +23,8 @@ from spaces import (
 )
 from spaces.catalogue import known_operators
 from spaces.function import compose
-from spaces.grid import grid
+from spaces.grid import POINTS, grid
+from spaces.operator_programs import keeping_programs, partials_of
 from spaces.probe import elsewhere_of, spread
 
 
@@ -200,3 +202,26 @@ def test_another_initial_value_for_all_changes_the_start_and_not_the_fingerprint
 def test_what_does_not_fit_the_table_is_refused(prober: Prober):
     with pytest.raises(ValueError, match="has 5 core units, the program has 4"):
         prober.probe([parse("sin(sin(sin(sin(sin(x)))))", PAPER)])
+
+
+def test_only_this_packages_operators_are_the_keepers():
+    """Another's name says nothing of what it does."""
+    asked = []
+
+    def keeper(key: str, make: Any) -> Any:
+        asked.append(key)
+        return make()
+
+    own = OperatorSet(
+        "own", unary=(Operator("sin", 1, jnp.cos),), binary=(PAPER["mul"], PAPER["add"])
+    )
+    with keeping_programs(keeper):
+        partials_of.cache_clear()
+        (probe,) = Prober(OperatorTable.for_run(own, core_units=1)).probe(
+            [parse("mul(sin(x), x)", own)]
+        )
+    partials_of.cache_clear()
+    points = {"float32": POINTS, "float64": POINTS + 2 * (POINTS // 4)}
+    assert set(asked) == {f"mul {count} {dtype}" for dtype, count in points.items()}
+    x = grid()
+    np.testing.assert_allclose(probe.value, np.cos(x) * x, rtol=1e-12)

@@ -20,7 +20,7 @@ from spaces import PAPER, OperatorSet, OperatorTable, known_function
 from spaces.operator import Operator
 from trainers import ready_programs as module
 from trainers.config import TrainConfig
-from trainers.ready_programs import KEPT, program_name, ready_programs
+from trainers.ready_programs import KEPT, ReadyShelf, ready_programs, trainer_name
 
 ROOT = Path(__file__).parents[2]
 
@@ -152,6 +152,53 @@ def test_files_are_a_few(tmp_path: Path, programs):
     assert left == {"one", *map(str, range(1, KEPT))}
 
 
+@pytest.fixture
+def shelf(tmp_path: Path) -> Callable[[], ReadyShelf]:
+    """The shelf as a further process has it."""
+    return lambda: ReadyShelf(tmp_path, "shelf")
+
+
+def take(shelf: ReadyShelf, key: str, number: float) -> tuple[float, bool]:
+    """Asks a shelf for a program; says what it gives, and whether it was compiled for that."""
+    made = []
+
+    def make() -> Any:
+        made.append(key)
+        x = jax.ShapeDtypeStruct((3,), jnp.float32)
+        return jax.jit(lambda x: x * number).lower(x).compile()
+
+    program = shelf(key, make)
+    return float(np.asarray(program(np.ones(3, np.float32)))[0]), bool(made)
+
+
+def test_a_shelf_keeps_each_program_under_its_key(shelf):
+    first = shelf()
+    assert take(first, "a", 2.0) == (2.0, True)
+    assert take(first, "b", 3.0) == (3.0, True)
+    assert take(shelf(), "a", 5.0) == (5.0, True)  # nothing was written yet
+    first.write()
+    assert take(shelf(), "a", 5.0) == (2.0, False)
+    assert take(shelf(), "b", 5.0) == (3.0, False)
+
+
+def test_processes_that_fill_a_shelf_at_a_time_lose_nothing(shelf):
+    one, other = shelf(), shelf()
+    take(one, "a", 2.0)
+    take(other, "b", 3.0)
+    one.write()
+    other.write()
+    assert [take(shelf(), key, 5.0) for key in "ab"] == [(2.0, False), (3.0, False)]
+
+
+def test_a_damaged_shelf_is_empty(tmp_path: Path, shelf):
+    first = shelf()
+    take(first, "a", 2.0)
+    first.write()
+    file = tmp_path / "ready" / "shelf"
+    file.write_bytes(file.read_bytes()[:-9])
+    assert take(shelf(), "a", 5.0) == (5.0, True)
+
+
 CONFIG = TrainConfig(width=2)
 TABLE = OperatorTable.for_run(PAPER, core_units=1)
 CONSTANTS = (np.ones(3, np.float32), np.zeros(3, np.float32))
@@ -163,7 +210,7 @@ def name(
     constants: tuple[np.ndarray, ...] = CONSTANTS,
     shapes: object = (8, 8),
 ) -> str:
-    return program_name(config, table, constants, shapes)
+    return trainer_name(config, table, constants, shapes)
 
 
 def changed(**values: Any) -> TrainConfig:
