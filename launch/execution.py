@@ -39,7 +39,7 @@ USUAL = Costs((2.0, 4.5, 10.5), 6.0, 3.0, 1.0, 0.05)
 """Of an AMD EPYC (family 26), and of every processor that nobody has measured."""
 
 MEASURED: Mapping[str, Costs] = {
-    "GenuineIntel 6 85": Costs((7.0, 10.0, 18.0), 9.0, 5.2, 1.7, 0.08),
+    "GenuineIntel 6 85": Costs((9.0, 13.0, 33.0), 18.0, 7.4, 1.0, 0.02),
 }
 """Of other processors, by `trainers.processor.processor_kind`."""
 
