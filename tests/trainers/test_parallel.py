@@ -16,7 +16,8 @@ from trainers import Trainer, load_dataset
 from trainers.config import TrainConfig
 config = TrainConfig(width=4, steps=12, batch_size=12, image_size=8)
 data = load_dataset("digits", data_dir=None, image_size=8, valid_size=101, seed=0)
-trainer = Trainer(config, data, OperatorTable.for_run(PAPER, core_units=1))
+operators = PAPER.only("identity", "sin", "scale", "mul", "gate")
+trainer = Trainer(config, data, OperatorTable.for_run(operators, core_units=1))
 driver = trainer._driver
 found = trainer.run(parse("gate(scale(x), x)", PAPER), seed=0)
 print(json.dumps({
