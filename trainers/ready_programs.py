@@ -145,7 +145,7 @@ class ReadyShelf:
 
     def __call__(self, key: str, make: Callable[[], Any]) -> Any:
         """The program of a key; one that is not there is made, and kept from the next `write` on."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # not there, or whatever it is that does not load
             return _loaded(self._kept[key])
         with all_compiled():
             made = make()
@@ -158,9 +158,10 @@ class ReadyShelf:
         if self._path is not None and self._new:
             with contextlib.suppress(*_NOT_KEPT):
                 _write(self._path, {**self._found(), **self._new})
+                self._new.clear()
 
     def _found(self) -> dict[str, Any]:
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception):  # missing or damaged
             if self._path is not None:
                 return dict(_read(self._path))
         return {}

@@ -171,7 +171,7 @@ def take(shelf: ReadyShelf, key: str, number: float) -> tuple[float, bool]:
     return float(np.asarray(program(np.ones(3, np.float32)))[0]), bool(made)
 
 
-def test_a_shelf_keeps_each_program_under_its_key(shelf):
+def test_a_shelf_keeps_each_program_under_its_key(tmp_path: Path, shelf):
     first = shelf()
     assert take(first, "a", 2.0) == (2.0, True)
     assert take(first, "b", 3.0) == (3.0, True)
@@ -179,6 +179,9 @@ def test_a_shelf_keeps_each_program_under_its_key(shelf):
     first.write()
     assert take(shelf(), "a", 5.0) == (2.0, False)
     assert take(shelf(), "b", 5.0) == (3.0, False)
+    before = (tmp_path / "ready" / "shelf").stat().st_ino
+    first.write()  # nothing is new
+    assert (tmp_path / "ready" / "shelf").stat().st_ino == before
 
 
 def test_processes_that_fill_a_shelf_at_a_time_lose_nothing(shelf):
