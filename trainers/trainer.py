@@ -73,7 +73,7 @@ class Trainer:
             whole, except onto an accelerator.
         table: Which operators a traced program can dispatch to.
         driver: `loop` or `scan` (see `trainers.loop`); None takes what suits the JAX backend.
-        cache: Where the traced program is kept between processes (see `trainers.compile_cache`);
+        cache: Where the traced programs are kept between processes (see `trainers.ready_programs`);
             None keeps nothing.
 
     Raises:
