@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainers.environment import ALLOCATOR
+from trainers.environment import ALLOCATOR, tune_xla
 
 from .installation import installation
 
@@ -154,6 +154,7 @@ class Worker:
         Raises:
             RuntimeError: JAX has another backend than asked for, or fewer devices of it.
         """
+        tune_xla()
         with keeping_to(cores, assignment.cpus):
             import jax
 

@@ -1,14 +1,17 @@
-"""sin, cos, sinc and tan⁻¹ for float32 on CPUs, where XLA calls the C library for each element.
+"""Functions of float32 that XLA computes slowly on CPUs, as polynomials that it vectorises.
 
-There `jnp.sin` took 6.7 ns an element, with its derivative 13.6, and `jnp.arctan` 12.4, beside
-0.4 for `jnp.tanh`, which XLA has as a polynomial that it vectorises: a sine in the activation
-doubled the time of a whole training step. The functions here are polynomials too. They follow
+For sin, cos, sinc and tan⁻¹ it calls the C library for each element: `jnp.sin` took 6.7 ns an element,
+with its derivative 13.6, and `jnp.arctan` 12.4, beside 0.4 for `jnp.tanh`, which XLA has as a
+polynomial; a sine in the activation doubled the time of a whole training step. The ones here follow
 Cephes (S. L. Moshier, single precision library, sinf.c and atanf.c): reduction to [−π/4, π/4] with
-π/2 in two parts, atan by 1/x and (x − 1)/(x + 1). Elsewhere and in other precisions they are
-jnp's own.
+π/2 in two parts, atan by 1/x and (x − 1)/(x + 1). For sinh, cosh and softplus it works out more than they need,
+expm1 and log1p for any number among it: softplus with its derivative took 1.9 ms for 262,144 elements,
+here 0.7, sinh 1.3 and 0.8. Elsewhere and in other precisions all are jnp's own.
 
 Absolute errors against float64: 1e-7 for sin and cos up to |x| = 8,192, 3e-7 up to 10⁵, 2e-7 for
-sinc and atan everywhere. Further out sin and cos lose the phase; they stay in [−1, 1].
+sinc and atan everywhere. Further out sin and cos lose the phase; they stay in [−1, 1]. Relative errors:
+4e-7 for softplus, 2e-7 for sinh and cosh up to |x| = 1 and 1e-7 (1 + |x|) beyond, where an exponent is
+rounded, as in jnp's own.
 """
 
 from __future__ import annotations
@@ -128,3 +131,62 @@ _atan.defjvp(
 def atan(x: Any) -> Any:
     """tan⁻¹ x, element by element, in the shape and dtype of x."""
     return _atan(x) if _fast(x) else jnp.arctan(x)
+
+
+def _two_atanh(s: Any) -> Any:
+    """2 tanh⁻¹ s = log((1 + s) / (1 − s)) for |s| ≤ 1/3, by its series."""
+    z = s * s
+    total = jnp.full_like(z, 1 / 17)
+    for odd in range(15, 0, -2):
+        total = total * z + 1 / odd
+    return 2.0 * s * total
+
+
+def _half_exp(x: Any) -> Any:
+    """½ eˣ, which is finite a little longer than eˣ."""
+    return jnp.exp(x - math.log(2.0))
+
+
+@jax.custom_jvp
+def _sinh(x: Any) -> Any:
+    z, half = x * x, _half_exp(jnp.abs(x))
+    near = x + x * z * (((z / 362880 + 1 / 5040) * z + 1 / 120) * z + 1 / 6)
+    far = half - 0.25 / half
+    return jnp.where(jnp.abs(x) < 1.0, near, jnp.where(x < 0.0, -far, far))
+
+
+@jax.custom_jvp
+def _cosh(x: Any) -> Any:
+    half = _half_exp(jnp.abs(x))
+    return half + 0.25 / half
+
+
+_sinh.defjvp(lambda primals, tangents: (_sinh(*primals), _cosh(*primals) * tangents[0]))
+_cosh.defjvp(lambda primals, tangents: (_cosh(*primals), _sinh(*primals) * tangents[0]))
+
+
+def sinh(x: Any) -> Any:
+    """sinh x, element by element, in the shape and dtype of x."""
+    return _sinh(x) if _fast(x) else jnp.sinh(x)
+
+
+def cosh(x: Any) -> Any:
+    """cosh x, element by element, in the shape and dtype of x."""
+    return _cosh(x) if _fast(x) else jnp.cosh(x)
+
+
+@jax.custom_jvp
+def _softplus(x: Any) -> Any:
+    # log(1 + t) = 2 tanh⁻¹(t / (2 + t)), and t = exp(−|x|) is 1 at most.
+    t = jnp.exp(-jnp.abs(x))
+    return jnp.maximum(x, 0.0) + _two_atanh(t / (2.0 + t))
+
+
+_softplus.defjvp(
+    lambda primals, tangents: (_softplus(*primals), jax.nn.sigmoid(primals[0]) * tangents[0])
+)
+
+
+def softplus(x: Any) -> Any:
+    """log(1 + eˣ), element by element, in the shape and dtype of x."""
+    return _softplus(x) if _fast(x) else jax.nn.softplus(x)

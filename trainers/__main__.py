@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 
 from .command import add_train_flags, train_config
+from .environment import tune_xla
 from .memory import peak_memory_mib
 
 
@@ -100,4 +101,5 @@ if __name__ == "__main__":
         from .bench_command import restart_with_allocator
 
         restart_with_allocator()
+    tune_xla()
     sys.exit(main())

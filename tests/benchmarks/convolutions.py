@@ -20,6 +20,7 @@ from typing import Any
 
 from launch.worker import environment
 from trainers.config import TrainConfig
+from trainers.environment import tune_xla
 from trainers.floor import Layer, layers
 
 WAYS = ("forward", "input's gradient", "kernel's gradient")
@@ -37,6 +38,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=15)
     asked = parser.parse_args()
     _as_a_worker()
+    tune_xla()
     config = TrainConfig(child=asked.child, width=asked.width)
     found = Counter(
         (each.side, each.inputs, each.outputs, each.stride)

@@ -21,6 +21,7 @@ from typing import Any
 from peer import Score, Setting
 
 from launch.worker import ENVIRONMENT
+from trainers.environment import tune_xla
 
 PEERS: Mapping[str, tuple[str, str]] = {
     "actsearch": ("actsearch_peer", "ActsearchPeer"),
@@ -192,6 +193,8 @@ class _Environment:
 def _serve(peer: str, setting: Setting, cores: tuple[int, ...], pipe: Any) -> None:
     """Answers calls until the other end of the pipe is closed."""
     os.sched_setaffinity(0, cores)
+    if peer == "actsearch":
+        tune_xla()
     try:
         module, name = PEERS[peer]
         served = getattr(importlib.import_module(module), name)(setting)

@@ -26,7 +26,7 @@ from typing import Any
 from launch.presets import PRESETS
 from spaces.catalogue import CATALOGUE
 from trainers.config import TrainConfig
-from trainers.environment import ALLOCATOR
+from trainers.environment import ALLOCATOR, tune_xla
 
 BASELINES = tuple(known for known in CATALOGUE if known.group == "baseline")
 
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON document instead of a table")
     asked = parser.parse_args()
     os.environ.update(ALLOCATOR, JAX_PLATFORMS="cpu")
+    tune_xla()
     jobs = [
         (asked.preset, asked.data_dir, rate, warmup, asked.steps, asked.seeds)
         for rate, warmup in itertools.product(asked.rates, asked.warmups)
