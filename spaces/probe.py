@@ -23,6 +23,8 @@ from .operator import Param
 from .operator_programs import partials_of
 from .program import OperatorTable
 
+_DTYPES = {"f": "float32", "d": "float64"}
+"""By NumPy's letters; NumPy itself takes longer to name a type than JAX to call a program."""
 _EVERY = 4
 """One point of so many is looked at for further values of the trainable vectors."""
 
@@ -160,15 +162,15 @@ class Prober:
         """What `partials_of` gives, remembered if the input is x."""
         precision = vectors.dtype.char
         of_x = len(inputs) == 1 and inputs[0] is self._x[precision]
-        key = (name, precision, vectors.tobytes())
-        if of_x and key in self._of_x:
+        key = (name, precision, vectors.tobytes()) if of_x else None
+        if key in self._of_x:
             return self._of_x[key]
         beta = self._no_vectors[precision]
         if len(vectors):
             beta = np.repeat(vectors, self._counts[precision], axis=1)
-        program = partials_of(self._operators[name], len(inputs[0]), inputs[0].dtype.name)
+        program = partials_of(self._operators[name], len(inputs[0]), _DTYPES[precision])
         found = np.asarray(program(tuple(inputs), beta))
-        if of_x:
+        if key is not None:
             self._of_x[key] = found
         return found
 

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from trainers.environment import tune_xla
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+tune_xla()  # as every worker has it, and compilation takes three quarters of the time
 # Some hundred processes are started. Where bytecode is not kept, as in many containers, each of
 # them compiles the sources of JAX, Flax and Ray anew: 3 s of processor instead of 1.
 sys.dont_write_bytecode = False

@@ -22,7 +22,7 @@ from trainers.bench_report import as_lines, duration
 from trainers.breakdown import KINDS, Span, exclusive_ns, kinds_of, shares
 from trainers.command import train_arguments, train_config
 from trainers.config import TrainConfig
-from trainers.environment import ALLOCATOR
+from trainers.environment import ALLOCATOR, XLA_OPTION
 from trainers.floor import Layer, Rates, floor, layers, training_work
 from trainers.timing import Timing, summary
 
@@ -374,7 +374,7 @@ def test_without_a_profiler_the_time_s_whereabouts_are_not_measured(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's settings")
-def test_the_command_starts_again_with_the_allocator_s_settings(tmp_path: Path):
+def test_the_command_starts_again_with_settings_of_its_own(tmp_path: Path):
     """A set whose file tells the environment in which it is loaded."""
     path = tmp_path / "tells.py"
     path.write_text("import os\nraise ValueError(dict(os.environ))")
@@ -382,6 +382,7 @@ def test_the_command_starts_again_with_the_allocator_s_settings(tmp_path: Path):
     assert done.returncode == 2
     for name, value in ALLOCATOR.items():
         assert f"'{name}': '{value}'" in done.stderr
+    assert XLA_OPTION in done.stderr
 
 
 def test_a_device_that_is_not_there_is_a_failure_in_one_line():
