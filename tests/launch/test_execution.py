@@ -56,9 +56,9 @@ def test_auto_turns_once_as_steps_grow():
         # Milliseconds of a step, traced and specialised, as measured: docs/performance.md.
         ("", "resnet8", 16, 64, (21.2, 18.2), 4.4, (0.5, 0.7)),
         ("", "resnet20", 32, 128, (276.0, 248.0), 4.8, (2.6, 3.2)),
-        (XEON, "resnet8", 16, 64, (50.9, 40.4), 7.4, (1.0, 0.7)),
-        (XEON, "resnet8", 16, 64, (61.1, 50.2), 8.9, (1.3, 1.5)),
-        (XEON, "resnet20", 32, 128, (821.0, 761.0), 9.1, (7.7, 7.5)),
+        (XEON, "resnet8", 16, 64, (45.1, 40.2), 5.5, (1.0, 1.2)),
+        (XEON, "resnet8", 16, 64, (44.4, 39.5), 5.6, (0.9, 1.1)),
+        (XEON, "resnet20", 32, 128, (713.0, 617.0), 8.6, (7.3, 6.1)),
     ],
 )
 @pytest.mark.parametrize("steps", [100, 1_000, 10_000])
