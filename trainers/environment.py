@@ -17,14 +17,14 @@ ALLOCATOR: Mapping[str, str] = {
 the next one: ResNet-20 at 32 x 32, batch 128, faulted in 119,000 pages a step without, 200 with,
 and took 407 instead of 880 to 930 ms (one of two busy cores, n = 2 each, alternating). The
 thresholds that suffice elsewhere do not: glibc ignores any above 32 MiB, and threads other than
-the first have arenas of their own. With large pages where the system has them to give, a traced step
-takes 0.94 to 0.98 times as long, and a specialised one 0.97 to 1. glibc reads these once, when a process starts."""
+the first have arenas of their own. With large pages, where the system has them to give, a traced step
+takes 0.94 to 0.98 times as long. glibc reads these once, when a process starts."""
 
 XLA_OPTION = "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling"
 """On a CPU, LLVM unrolls XLA's innermost loop where it is as short as 16 channels, and then finds nothing
-left to vectorise but pixels, whose floats it collects one by one: element-wise work on 64 x 16 x 16 x 16 floats
-took 1.5 to 3 times as long as on as many of 32 channels (max with its slopes 1.07 instead of 0.37 ms, a sigmoid
-0.7 instead of 0.3). Without unrolling it takes the same, and compilation three quarters of the time."""
+left to vectorise but pixels, whose floats it collects one by one: most operators with their slopes took
+1.5 to 2.5 times as long on 64 x 16 x 16 x 16 floats as without unrolling, which takes three quarters of
+the time to compile as well (`tests/benchmarks/elementwise.py`, docs/performance.md)."""
 
 
 def tune_xla() -> None:
