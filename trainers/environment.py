@@ -22,9 +22,9 @@ takes 0.94 to 0.98 times as long. glibc reads these once, when a process starts.
 
 XLA_OPTION = "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling"
 """On a CPU, LLVM unrolls XLA's innermost loop where it is as short as 16 channels, and then finds nothing
-left to vectorise but pixels, whose floats it collects one by one: most operators with their slopes took
-1.5 to 2.5 times as long on 64 x 16 x 16 x 16 floats as without unrolling, which takes three quarters of
-the time to compile as well (`tests/benchmarks/elementwise.py`, docs/performance.md)."""
+left to vectorise but pixels, whose floats it collects one by one. Of the paper's 35 operators with their
+slopes 14 took 1.7 to 2.6 times as long on 64 x 16 x 16 x 16 floats as without unrolling, the others 0.97 to
+1.4 times; on 32 channels fewer of them (`tests/benchmarks/elementwise.py`, docs/performance.md)."""
 
 
 def tune_xla() -> None:
