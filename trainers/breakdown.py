@@ -32,7 +32,12 @@ KINDS = (
 update. `host`: gathering batches, starting programs, waiting."""
 
 _PLACES = (
-    (re.compile(r"[/\\]trainers[/\\]convolution\.py |nn[/\\]linear\.py Conv\."), "convolutions"),
+    (
+        re.compile(
+            r"[/\\]trainers[/\\](?:convolution|kernel_gradient)\.py |nn[/\\]linear\.py Conv\."
+        ),
+        "convolutions",
+    ),
     (re.compile(r"[/\\]spaces[/\\]|Activation\.__call__"), "activations"),
     (re.compile(r"normali[sz]ation\.py |ConvNorm\.__call__"), "normalisation"),
     (re.compile(r"[/\\]trainers[/\\]augment\.py "), "augmentation"),

@@ -13,9 +13,13 @@ Letters: B batch, H W C image, C' output channels, m pixels computed at once.
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from .kernel_gradient import kernel_gradient, pays
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
 _NARROW = 16
@@ -38,8 +42,8 @@ def conv3x3(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
     Returns:
         [B, ⌈H / stride⌉, ⌈W / stride⌉, C'].
     """
-    if stride == 1 and x.dtype == jnp.float32 and jax.default_backend() == "cpu":
-        return _conv_stride1(x, kernel)
+    if x.dtype == jnp.float32 and jax.default_backend() == "cpu":
+        return _arranged(stride, x, kernel)
     return _plain(x, kernel, (stride, stride))
 
 
@@ -79,23 +83,29 @@ def _by_rows(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return wide.reshape(batch, height, width, outputs)
 
 
-@jax.custom_vjp
-def _conv_stride1(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    return _by_rows(x, kernel)
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _arranged(stride: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return _by_rows(x, kernel) if stride == 1 else _plain(x, kernel, (stride, stride))
 
 
-def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _by_rows(x, kernel), (x, kernel)
+def _forward(
+    stride: int, x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _arranged(stride, x, kernel), (x, kernel)
 
 
 def _backward(
-    saved: tuple[jax.Array, jax.Array], cotangent: jax.Array
+    stride: int, saved: tuple[jax.Array, jax.Array], cotangent: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    # The transpose of a convolution with one pixel of padding is one with the kernel turned round.
-    turned = kernel[::-1, ::-1].swapaxes(2, 3)
-    _, pull_back = jax.vjp(lambda kernel: _plain(x, kernel, (1, 1)), kernel)
-    return _by_rows(cotangent, turned), pull_back(cotangent)[0]
+    _, pull_back = jax.vjp(lambda x, kernel: _plain(x, kernel, (stride, stride)), x, kernel)
+    of_x, of_kernel = pull_back(cotangent)
+    if stride == 1:
+        # The transpose of a convolution with one pixel of padding is one with the kernel turned round.
+        of_x = _by_rows(cotangent, kernel[::-1, ::-1].swapaxes(2, 3))
+    if pays(*cotangent.shape[:3], *kernel.shape[2:]):
+        of_kernel = kernel_gradient(x, cotangent, stride=stride)
+    return of_x, of_kernel
 
 
-_conv_stride1.defvjp(_forward, _backward)
+_arranged.defvjp(_forward, _backward)

@@ -8,12 +8,16 @@ is the same function; sums in another order make it equal to rounding.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+_BATCH = "batch"
+"""The axis over which a batch is split."""
 
 
 def use_cores(count: int) -> None:
@@ -29,6 +33,11 @@ def use_cores(count: int) -> None:
         jax.config.update("jax_num_cpu_devices", count)
 
 
+def shares_of(batch_size: int, devices: int) -> int:
+    """How many of so many devices share a batch: the most that divide it."""
+    return max(n for n in range(1, devices + 1) if batch_size % n == 0)
+
+
 class BatchLayout(NamedTuple):
     """Where the arrays of a step lie; without shardings, on JAX's default device."""
 
@@ -42,12 +51,41 @@ class BatchLayout(NamedTuple):
     @classmethod
     def over(cls, devices: Sequence[Any], batch_size: int) -> BatchLayout:
         """The layout for batches of one size: as many of the devices as divide it."""
-        parts = max(n for n in range(1, len(devices) + 1) if batch_size % n == 0)
+        parts = shares_of(batch_size, len(devices))
         if parts == 1:
             return cls(1, None, None)
-        mesh = Mesh(np.array(devices[:parts]), ("batch",))
+        mesh = _mesh(devices[:parts])
         return cls(
             parts,
             NamedSharding(mesh, PartitionSpec()),
-            NamedSharding(mesh, PartitionSpec("batch")),
+            NamedSharding(mesh, PartitionSpec(_BATCH)),
         )
+
+
+def sum_over_shares(
+    function: Callable[..., jax.Array], batch: jax.Array, *others: jax.Array
+) -> jax.Array:
+    """Sums what a function finds in each device's share of a batch, as each device goes its own way.
+
+    XLA splits most of a step by itself. It is for what it would split worse: loops over the images.
+
+    Args:
+        function: Of arrays like the following, of fewer images.
+        batch: An array whose first axis is the batch, laid out as `BatchLayout` does.
+        others: Further ones.
+    """
+    devices = jax.devices()
+    shares = shares_of(len(batch), len(devices))
+    if shares == 1:
+        return function(batch, *others)
+    return jax.shard_map(
+        lambda *share: lax.psum(function(*share), _BATCH),
+        mesh=_mesh(devices[:shares]),
+        in_specs=PartitionSpec(_BATCH),
+        out_specs=PartitionSpec(),
+        check_vma=False,  # a loop may begin with zeros, which are everyone's
+    )(batch, *others)
+
+
+def _mesh(devices: Sequence[Any]) -> Mesh:
+    return Mesh(np.array(devices), (_BATCH,))
