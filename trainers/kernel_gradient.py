@@ -69,15 +69,19 @@ def _sum(
     """A product of all images, summed from those of a few at a time."""
     batch, height, width, _ = cotangent.shape
     images = _images(batch, height * width)
-    xs, cotangents = (
-        each.reshape(batch // images, images, *each.shape[1:]) for each in (x, cotangent)
-    )
-    shape = jax.eval_shape(product, xs[0], cotangents[0])
+
+    def few(part: jax.Array | int) -> tuple[jax.Array, jax.Array]:
+        # Of the arrays as they are: XLA would compute a reshaped cotangent by itself once more.
+        return (
+            lax.dynamic_slice_in_dim(x, part * images, images),
+            lax.dynamic_slice_in_dim(cotangent, part * images, images),
+        )
 
     def add(part: jax.Array, found: jax.Array) -> jax.Array:
-        return found + product(xs[part], cotangents[part])
+        return found + product(*few(part))
 
-    return lax.fori_loop(0, len(xs), add, jnp.zeros(shape.shape, shape.dtype))
+    shape = jax.eval_shape(product, *few(0))
+    return lax.fori_loop(0, batch // images, add, jnp.zeros(shape.shape, shape.dtype))
 
 
 def _images(batch: int, pixels: int) -> int:
