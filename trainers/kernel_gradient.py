@@ -3,8 +3,8 @@
 XLA's own is a convolution as large as the image, of transposed copies of image and cotangent. Here
 copies of both, shifted against each other, are multiplied: 9 products of pixels in one matrix
 product. The copies are of so few images that they stay in a core's cache, which is what makes it
-fast. 16 → 16 channels at 16 px took 1.6 instead of 3.5 ms, 32 → 32 at 16 px 2 instead of 6 (64
-images, one core of an Intel Xeon of family 6, model 85, jaxlib 0.10.2; docs/performance.md).
+fast. 16 → 16 channels at 16 px took 1.7 instead of 3.9 ms, 32 → 32 at 16 px 7.8 instead of 20.5
+(64 images, one core of an Intel Xeon of family 6, model 85, jaxlib 0.10.2; docs/performance.md).
 
 Letters: B batch, H W C image, C' output channels.
 """
