@@ -29,7 +29,7 @@ def plain(x: jax.Array, cotangent: jax.Array, stride: int) -> jax.Array:
     return jax.vjp(convolved, jnp.zeros((3, 3, x.shape[-1], cotangent.shape[-1])))[1](cotangent)[0]
 
 
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize(
     ("batch", "height", "width", "inputs", "outputs"),
     [
