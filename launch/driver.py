@@ -98,7 +98,7 @@ def drive(run: Run, data: Dataset, *, progress: Progress, worker: type = Worker)
             planner = make_planner(run, assignment, chance=1.0 / data.num_classes)
             keep()
             tally = Tally(room.workers, assignment.execution, reason)
-            if told := narrow_window(run.science, room.workers):
+            if planner.learns and (told := narrow_window(run.science, room.workers)):
                 progress.note(told)
             sitting = _begin_sitting(run.journal, tally)
             try:

@@ -150,7 +150,7 @@ def operators_at_hand() -> Iterator[Callable[[], None]]:
     Yields:
         A function that keeps what has been compiled so far; what is compiled later is kept at the end.
     """
-    from spaces.operator_programs import keeping_programs
+    from spaces.interpreter import keeping_programs
     from trainers.compile_cache import default_folder
     from trainers.ready_programs import ReadyShelf, program_name
 

@@ -97,6 +97,8 @@ class ControllerConfig:
 class Controller:
     """See the module."""
 
+    learns = True
+
     def __init__(self, space: SearchSpace, config: ControllerConfig) -> None:
         # Those who only read a config or a registry must not pay for jax.
         from . import lstm, ppo

@@ -52,6 +52,7 @@ class Evolution:
     """See the module; the population is `tokens` [≤ P, T] and `rewards` [≤ P], oldest first."""
 
     checkpoint_every = 10
+    learns = True
 
     def __init__(self, space: SearchSpace, config: EvolutionConfig) -> None:
         self._space = space

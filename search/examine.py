@@ -8,6 +8,7 @@ which finds it again by text and by number; kept here are 40 bytes a candidate.
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,6 +25,8 @@ from spaces import (
     latex,
     run_preflight,
 )
+from spaces.naming import shared_table
+from spaces.probe import Probe
 
 from .journal import Journal
 from .schema import CandidateRow
@@ -41,12 +44,12 @@ class Examiner:
     def __init__(self, operators: OperatorSet, table: OperatorTable, journal: Journal) -> None:
         self._operators = operators
         self._journal = journal
-        self._prober = Prober(table)
+        self._prober = Prober(shared_table(table))
         self._names = KnownNames()
         self._index: FingerprintIndex[int] = FingerprintIndex(self._fingerprint)
         self._roots = array("q")
         """Of candidate n at n − 1; 0 where pre-flight refused it."""
-        self._latest: CandidateRow | None = None
+        self._latest: dict[int, CandidateRow] = {}
         for row in journal.candidates():
             self._remember(row)
 
@@ -55,30 +58,31 @@ class Examiner:
         return self._roots[number - 1] or None
 
     def row(self, number: int) -> CandidateRow:
-        """The candidate of this number; the one that was written last is not read back."""
-        if self._latest is not None and self._latest.id == number:
-            return self._latest
-        return self._journal.candidate(number)
+        """The candidate of this number; those that were written last are not read back."""
+        return self._latest.get(number) or self._journal.candidate(number)
 
-    def examine(self, candidate: Candidate) -> int:
-        """Judges a candidate; a new one is written into the journal, within the transaction.
+    def examine(self, candidates: Sequence[Candidate]) -> list[int]:
+        """Judges candidates; new ones are written into the journal, within the transaction.
 
         Returns:
-            Its number.
+            Their numbers.
         """
-        candidate = canonical(candidate, self._operators)
-        text = str(candidate)
-        known = self._journal.number(text)
-        if known is not None:
-            return known
-        row = self._judged(candidate, text)
-        self._journal.add_candidate(row)
-        self._latest = row
-        self._remember(row)
-        return row.id
+        found = [canonical(candidate, self._operators) for candidate in candidates]
+        texts = [str(candidate) for candidate in found]
+        by_text = dict(zip(texts, found, strict=True))
+        numbers = {text: self._journal.number(text) for text in by_text}
+        new = {text: by_text[text] for text, number in numbers.items() if number is None}
+        self._latest = {}
+        probes = self._prober.probe([*new.values()])
+        for (text, candidate), probe in zip(new.items(), probes, strict=True):
+            row = self._judged(candidate, text, probe)
+            self._journal.add_candidate(row)
+            self._latest[row.id] = row
+            self._remember(row)
+            numbers[text] = row.id
+        return [numbers[text] for text in texts]
 
-    def _judged(self, candidate: Candidate, text: str) -> CandidateRow:
-        (probe,) = self._prober.probe([candidate])
+    def _judged(self, candidate: Candidate, text: str, probe: Probe) -> CandidateRow:
         verdict, reason = run_preflight(probe)
         equal_to = name = print_ = curve = None
         if verdict == "ok":

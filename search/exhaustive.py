@@ -36,6 +36,7 @@ class Exhaustive:
     """See the module."""
 
     checkpoint_every = 100
+    learns = False
 
     def __init__(self, space: SearchSpace, config: ExhaustiveConfig) -> None:
         self._space = space

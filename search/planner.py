@@ -4,7 +4,8 @@ The order is that of proposals, never that of arrival: proposal t is made when t
 proposals up to t − W have been told, and no later ones, however many workers there are. W, the
 window, belongs to the run. So one seed makes one history, and a run that was interrupted goes on
 as if it had not been: the strategy is restored from its last snapshot and asked again, and must
-answer with the proposals that the journal has.
+answer with the proposals that the journal has. A strategy that learns nothing is told nothing, and
+waits for nothing.
 
 Rungs are successive halving (Jamieson, Talwalkar, AISTATS 2016): every candidate is trained on the
 first rung's budget, the best of them again from scratch on the next one's. The strategy is told the
@@ -47,7 +48,7 @@ class Plan:
     """Trials on the first rung, baselines and what is known already not counted; each replicate
     counts."""
     window: int
-    """W: a proposal depends on outcomes that are at least so many proposals older."""
+    """W: a proposal depends on outcomes that are at least so many proposals older, if on any."""
     chance: float
     """Accuracy of guessing: the reward of invalid, constant and diverged candidates."""
     replicates: tuple[int, ...] = (1,)
@@ -111,7 +112,7 @@ class Planner:
         self._standings = Standings(plan.replicates, plan.chance)
         self._known = Known(journal)
         self._proposals: dict[int, tuple[Proposal, int]] = {}
-        """Those that the strategy has not been told of, each with its candidate."""
+        """Those that a strategy that learns has not been told of, each with its candidate."""
         self._told = 0
         self._next = 0
         self._repeats = 0
@@ -126,8 +127,7 @@ class Planner:
         self._restore()
         if not self._standings.planned:
             with journal.transaction():
-                for candidate in baselines:
-                    number = self._examiner.examine(candidate)
+                for number in self._examiner.examine(baselines):
                     if self._examiner.root(number) == number and number not in self._baselines:
                         self._plan_trials(journal.candidate(number), rung=0, baseline=True)
 
@@ -135,6 +135,11 @@ class Planner:
     def finished(self) -> bool:
         """Whether nothing is left to be trained or told."""
         return not self.proposing and not self._open and self._rung == len(self.plan.promoted)
+
+    @property
+    def learns(self) -> bool:
+        """Whether proposals wait for rewards."""
+        return self._strategy.learns
 
     @property
     def proposals(self) -> int:
@@ -218,55 +223,76 @@ class Planner:
 
     def _propose(self) -> bool:
         """Proposals that may be made now, a handful in one transaction."""
-        if not self._may_ask():
+        count = self._askable()
+        if not count:
             return False
         last = self._next + TOGETHER
         with self._journal.transaction():
-            while self._next < last and self._may_ask():
-                proposal = self._ask()
-                if proposal is None:
-                    self._end("every candidate of the space has been proposed")
-                    break
-                number = self._examiner.examine(self._space.candidate(proposal.tokens))
-                self._journal.add_proposal(
-                    ProposalRow(self._next, number, proposal.tokens, proposal.details)
-                )
-                self._accept(proposal, number)
-                if self._next % self._strategy.checkpoint_every == 0:
+            while self.proposing and (count := min(count, last - self._next)):
+                asked = self._ask(count)
+                found = [self._space.candidate(proposal.tokens) for proposal in asked]
+                for proposal, number in zip(asked, self._examiner.examine(found), strict=True):
+                    self._journal.add_proposal(
+                        ProposalRow(self._next, number, proposal.tokens, proposal.details)
+                    )
+                    self._accept(proposal, number)
+                if asked and self._next % self._strategy.checkpoint_every == 0:
                     self._snapshot()
+                if len(asked) < count:
+                    self._end("every candidate of the space has been proposed")
+                count = self._askable()
         return True
 
-    def _may_ask(self) -> bool:
+    def _askable(self) -> int:
+        """How many proposals may be made whatever comes of them: what ends the search, the next
+        snapshot and what the strategy is to be told first are as if they were made one by one.
+        """
         if not self.proposing:
-            return False
+            return 0
         if self._budgeted >= self.plan.trials:
             self._end("")
-        elif self._repeats >= REPEATS:
+            return 0
+        if self._repeats >= REPEATS:
             self._end(
                 f"the strategy proposed nothing new {REPEATS} times in a row: "
                 f"{self._budgeted} of {self.plan.trials} trials were made"
             )
-        else:
-            return all(
-                self._resolved(t) for t in range(self._told, self._next - self.plan.window + 1)
-            )
-        return False
+            return 0
+        every = self._strategy.checkpoint_every
+        count = min(
+            -(-(self.plan.trials - self._budgeted) // self.plan.replicates[0]),
+            REPEATS - self._repeats,
+            every - self._next % every,
+        )
+        if not self.learns:
+            return count
+        count = min(count, self.plan.window)
+        first = self._next - self.plan.window  # what has to be resolved for one more
+        to_tell = range(self._told, first + count)
+        return next((t for t in to_tell if not self._resolved(t)), first + count) - first
 
-    def _ask(self) -> Proposal | None:
-        self._tell(self._next - self.plan.window + 1)
-        self._state, proposal = self._strategy.ask(self._state)
-        return proposal
+    def _ask(self, count: int) -> list[Proposal]:
+        """So many proposals; fewer at the end of the space."""
+        asked: list[Proposal] = []
+        while len(asked) < count:
+            self._tell(self._next + len(asked) - self.plan.window + 1)
+            self._state, proposal = self._strategy.ask(self._state)
+            if proposal is None:
+                break
+            asked.append(proposal)
+        return asked
 
     def _tell(self, until: int) -> None:
         """Tells the strategy the rewards of proposals up to `until`, exclusive, in order."""
-        while self._told < until:
+        while self.learns and self._told < until:
             proposal, candidate = self._proposals.pop(self._told)
             self._state = self._strategy.tell(self._state, proposal, self._reward(candidate))
             self._told += 1
 
     def _accept(self, proposal: Proposal, candidate: int) -> None:
         """Numbers a proposal, and plans its trials if nobody has planned them."""
-        self._proposals[self._next] = (proposal, candidate)
+        if self.learns:
+            self._proposals[self._next] = (proposal, candidate)
         self._next += 1
         root = self._examiner.root(candidate)
         if root is None or self._standings.has(root, 0):
@@ -391,13 +417,14 @@ class Planner:
             if row.t >= self._next:
                 self._replay(row, proposal)
                 self._next = row.t + 1
-            self._proposals[row.t] = (proposal, row.candidate)
+            if self.learns:
+                self._proposals[row.t] = (proposal, row.candidate)
         if self._rung:
             self._end("")
 
     def _replay(self, row: ProposalRow, proposal: Proposal) -> None:
-        asked = self._ask()
-        if asked is None or asked.tokens != proposal.tokens:
+        asked = self._ask(1)
+        if not asked or asked[0].tokens != proposal.tokens:
             raise JournalError(
                 f"proposal {row.t} in the journal of {self._journal.folder} is not what the "
                 f"strategy proposes now: another version of actsearch or of its libraries made it"

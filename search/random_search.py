@@ -31,6 +31,7 @@ class RandomSearch:
     """See the module."""
 
     checkpoint_every = 100
+    learns = False
 
     def __init__(self, space: SearchSpace) -> None:
         self._space = space

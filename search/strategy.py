@@ -41,6 +41,13 @@ class Strategy(Protocol):
         """Proposals between two snapshots of the state that are worth their bytes."""
         ...
 
+    @property
+    def learns(self) -> bool:
+        """Whether proposals depend on rewards; without it any number may be asked ahead of them, and
+        nothing is told.
+        """
+        ...
+
     def init(self, *, seed: int) -> State:
         """Returns the state of a search that has proposed nothing; `seed` ≥ 0."""
         ...

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .catalogue import CATALOGUE, KnownFunction
@@ -11,6 +13,8 @@ from .paper import PAPER
 from .probe import Prober
 from .program import OperatorTable
 
+_MOST_UNITS = max(len(known.candidate.units) for known in CATALOGUE)
+
 
 class KnownNames:
     """Maps fingerprints to entries of the catalogue.
@@ -19,8 +23,7 @@ class KnownNames:
     """
 
     def __init__(self) -> None:
-        most = max(len(known.candidate.units) for known in CATALOGUE)
-        prober = Prober(catalogue_table(core_units=most))
+        prober = Prober(catalogue_table(core_units=_MOST_UNITS))
         self._index: FingerprintIndex[KnownFunction] = FingerprintIndex()
         for known in CATALOGUE:
             self._index.add(known, fingerprint_of(prober.probe([known.candidate])[0]))
@@ -35,3 +38,15 @@ def catalogue_table(operators: OperatorSet = PAPER, *, core_units: int = 1) -> O
     return OperatorTable.for_run(
         operators, core_units=core_units, extra=[known.candidate for known in CATALOGUE]
     )
+
+
+def shared_table(table: OperatorTable) -> OperatorTable:
+    """A table in which a table's candidates can be looked at, with one program for all of them.
+
+    It is that of `KnownNames` where all operators are this package's, with more units where the
+    table has more. One with an operator of somebody else's is returned as it is.
+    """
+    if not table.built_in:
+        return table
+    wide = catalogue_table(core_units=max(table.core_units, _MOST_UNITS))
+    return replace(wide, beta_init=table.beta_init)

@@ -1,32 +1,29 @@
 """Evaluates candidates on a fixed grid: what pre-flight and fingerprint look at.
 
-One small program for each operator and precision, compiled when it is first needed, gives the
-operator's value and its partial derivatives. A candidate is walked operator by operator with the
-chain rule applied outside, forward: 12 µs a call, nothing compiled for a new candidate, however
-large it is, and values that depend on nothing but the candidate.
-
-Letters: `N` grid points, `V` trainable vectors that a candidate uses, `M = 1 + V` tangents (of x,
-then of each vector), `P` trainable vectors of an operator.
+Values depend on nothing but the candidate: not on its company, and not on the size of the table.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import numpy as np
 
-from .candidate import FIRST, IDENTITY, Candidate, CoreUnit
+from .candidate import Candidate, CoreUnit
 from .grid import POINTS, grid
-from .operator import Param
-from .operator_programs import partials_of
+from .instructions import BATCH, Instructions, Layout
+from .interpreter import interpreter
 from .program import OperatorTable
 
-_DTYPES = {"f": "float32", "d": "float64"}
-"""By NumPy's letters; NumPy itself takes longer to name a type than JAX to call a program."""
 _EVERY = 4
 """One point of so many is looked at for further values of the trainable vectors."""
+
+_SIDES = (POINTS, POINTS // _EVERY, POINTS // _EVERY)
+"""How many points share their trainable vectors in float64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +55,14 @@ class Prober:
 
     def __init__(self, table: OperatorTable) -> None:
         self.table = table
+        self._layout = Layout((*table.unary, *table.binary), table.core_units)
+        self._places = {operator.name: n for n, operator in enumerate(self._layout.operators)}
         x = grid()
-        self._x = {
-            "f": x.astype(np.float32),
-            "d": np.concatenate([x, x[::_EVERY], x[::_EVERY]]),
-        }
-        """The points by precision; in float64 once more for each side of `elsewhere`."""
-        self._counts = {"f": [POINTS], "d": [POINTS, POINTS // _EVERY, POINTS // _EVERY]}
-        """How many of them share their trainable vectors."""
-        self._no_vectors = {char: np.zeros((0, len(x)), x.dtype) for char, x in self._x.items()}
-        self._operators = {operator.name: operator for operator in (*table.unary, *table.binary)}
-        self._of_x: dict[tuple[str, str, bytes], np.ndarray] = {}
-        """What operators of x itself gave, by name, precision and trainable vectors: half of all."""
+        self._start = x.astype(np.float32).tobytes()
+        self._everywhere = np.concatenate([x, x[::_EVERY], x[::_EVERY]]).tobytes()
+        """The points, once more for each side of `elsewhere`."""
+        self._programs: dict[str, Any] = {}
+        """By their type."""
 
     def probe(self, candidates: Sequence[Candidate]) -> list[Probe]:
         """Evaluates candidates, in their order.
@@ -77,109 +70,65 @@ class Prober:
         Raises:
             ValueError: One does not fit the table.
         """
-        return [self._probe(candidate) for candidate in candidates]
+        units = [self._units(candidate) for candidate in candidates]
+        batches = [units[begin : begin + BATCH] for begin in range(0, len(units), BATCH)]
+        return [probe for batch in batches for probe in self._probed(batch)]
 
-    def _probe(self, candidate: Candidate) -> Probe:
+    def _units(self, candidate: Candidate) -> tuple[CoreUnit, ...]:
         units = candidate.pruned().units
-        names = {name for unit in units for name in _slots(unit)}
-        if len(units) > self.table.core_units or not names <= self._operators.keys():
-            units = self.table.seated(candidate).pruned().units  # one fused operator, or an error
-        params = [param for unit in units for name in _slots(unit) for param in self._params(name)]
-        count = len(params)
-        own = np.array([param.init for param in params], np.float32)
+        names = {name for unit in units for name in (unit.unary1, unit.unary2, unit.binary)}
+        if len(units) > self.table.core_units or not names <= self._places.keys():
+            return self.table.seated(candidate).pruned().units  # one fused operator, or an error
+        return units
+
+    def _probed(self, batch: Sequence[Sequence[CoreUnit]]) -> list[Probe]:
+        code = Instructions(self._layout, self._places)
+        params = [code.add(units) for units in batch]
+        own = np.array([param.init for each in params for param in each], np.float32)
         start = own if self.table.beta_init is None else np.full_like(own, self.table.beta_init)
-        apart = own + np.array([spread(order) for order in range(count)])
-        with np.errstate(all="ignore"):  # what is not finite is the pre-flight's to see
-            value32, tangents = self._walk(units, start[:, None], pulls=True)
-            with jax.enable_x64(True):
-                everywhere = np.array([apart, *elsewhere_of(count)]).T
-                value64, (slope64,) = self._walk(units, everywhere, pulls=False)
-        return Probe(
-            value64[:POINTS],
-            slope64[:POINTS],
-            value64[POINTS:].reshape(2, -1),
-            value32,
-            tangents[0],
-            tangents[1:],
-        )
+        apart = np.concatenate([_apart(len(each)) for each in params])
+        apart[:, 0] += own
+        at_start = self._run(code, self._start, start[:, None], (POINTS,), pulls=True)
+        with jax.enable_x64(True):
+            everywhere = self._run(code, self._everywhere, apart, _SIDES, pulls=False)
+        return [
+            Probe(
+                value=there[0, :POINTS],
+                slope=there[1, :POINTS],
+                elsewhere=there[0, POINTS:].reshape(2, -1),
+                start_value=here[0],
+                start_slope=here[1],
+                start_pull=here[2 : 2 + len(each)],
+            )
+            for here, there, each in zip(at_start, everywhere, params, strict=False)
+        ]
 
-    def _params(self, name: str) -> tuple[Param, ...]:
-        return self._operators[name].params
-
-    def _walk(
-        self, units: Sequence[CoreUnit], vectors: np.ndarray, *, pulls: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """f and its tangents at the points of a precision.
-
-        Args:
-            units: The candidate.
-            vectors: Its trainable vectors `[V, sides]`, for each of the `_counts` of its precision.
-            pulls: Whether there are tangents of the vectors too.
-
-        Returns:
-            `[points]`, and `[M, points]` or, of x alone, `[1, points]`.
-        """
-        x = self._x[vectors.dtype.char]
-        tangents = np.zeros((1 + len(vectors) * pulls, len(x)), vectors.dtype)
-        tangents[0] = 1.0
-        outputs, used = [(x, tangents)], 0
-        for unit in units:
-            operands = []
-            for name, source in zip((unit.unary1, unit.unary2), unit.read, strict=False):
-                operands.append(self._apply(name, [outputs[source]], vectors, used))
-                used += len(self._params(name))
-            outputs.append(self._apply(unit.binary, operands, vectors, used))
-            used += len(self._params(unit.binary))
-        return outputs[-1]
-
-    def _apply(
+    def _run(
         self,
-        name: str,
-        operands: list[tuple[np.ndarray, np.ndarray]],
+        code: Instructions,
+        points: bytes,
         vectors: np.ndarray,
-        used: int,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The value and the tangents of an operator, as `_walk` has them.
-
-        Args:
-            name: The operator.
-            operands: The same of its operands.
-            vectors: All trainable vectors `[V, sides]`.
-            used: How many of them belong to operators before this one.
-        """
-        if name in (IDENTITY, FIRST):
-            return operands[0]
-        count = len(self._params(name))
-        found = self._found(name, [value for value, _ in operands], vectors[used : used + count])
-        tangents = found[1] * operands[0][1]
-        if len(operands) == 2:
-            tangents += found[2] * operands[1][1]
-        if count and len(tangents) > 1:
-            tangents[1 + used : 1 + used + count] += found[1 + len(operands) :]
-        return found[0], tangents
-
-    def _found(self, name: str, inputs: list[np.ndarray], vectors: np.ndarray) -> np.ndarray:
-        """What `partials_of` gives, remembered if the input is x."""
-        precision = vectors.dtype.char
-        of_x = len(inputs) == 1 and inputs[0] is self._x[precision]
-        key = (name, precision, vectors.tobytes()) if of_x else None
-        if key in self._of_x:
-            return self._of_x[key]
-        beta = self._no_vectors[precision]
-        if len(vectors):
-            beta = np.repeat(vectors, self._counts[precision], axis=1)
-        program = partials_of(self._operators[name], len(inputs[0]), _DTYPES[precision])
-        found = np.asarray(program(tuple(inputs), beta))
-        if key is not None:
-            self._of_x[key] = found
-        return found
+        sides: tuple[int, ...],
+        *,
+        pulls: bool,
+    ) -> np.ndarray:
+        """What `interpreter` gives for trainable vectors `[V, sides]`, those of all candidates."""
+        beta = np.zeros((self._layout.length, self._layout.vectors, len(sides)), vectors.dtype)
+        if code.vectors:
+            lines, numbers = zip(*code.vectors, strict=True)
+            beta[lines, numbers] = vectors
+        program = self._programs.get(vectors.dtype.char)
+        if program is None:
+            program = interpreter(self._layout, points, vectors.dtype.name, sides, pulls)
+            self._programs[vectors.dtype.char] = program
+        return np.asarray(program(np.int32(code.count), code.lines, beta))
 
 
-def _slots(unit: CoreUnit) -> tuple[str, ...]:
-    """The operators of a unit, in the order of their trainable vectors."""
-    if unit.binary == FIRST:
-        return (unit.unary1,)
-    return (unit.unary1, unit.unary2, unit.binary)
+@functools.lru_cache(maxsize=256)
+def _apart(count: int) -> np.ndarray:
+    """For `count` trainable vectors what `spread` says, and both of `elsewhere_of`: `[count, 3]`."""
+    moves = [spread(order) for order in range(count)]
+    return np.array([moves, *elsewhere_of(count)]).T
 
 
 def spread(order: int) -> float:

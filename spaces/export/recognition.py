@@ -51,11 +51,12 @@ def recognised(candidate: Candidate, operators: OperatorSet) -> KnownFunction | 
             if canonical(known.candidate, PAPER) == candidate:
                 return known
     from ..fingerprint import fingerprint_of
+    from ..naming import shared_table
     from ..probe import Prober
     from ..program import OperatorTable
 
     table = OperatorTable.for_run(operators, core_units=len(candidate.units), extra=[candidate])
-    fingerprint = fingerprint_of(Prober(table).probe([candidate])[0])
+    fingerprint = fingerprint_of(Prober(shared_table(table)).probe([candidate])[0])
     return _names().find(fingerprint) if np.isfinite(fingerprint).all() else None
 
 

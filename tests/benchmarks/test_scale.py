@@ -69,6 +69,7 @@ class Distinct:
     """A strategy that proposes functions of which no two are equal."""
 
     checkpoint_every = 10
+    learns = True
 
     def __init__(self, space: SearchSpace) -> None:
         pairs = itertools.combinations(NAMES, 2)

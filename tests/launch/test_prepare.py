@@ -54,7 +54,7 @@ def _made(run: Path, cache: Path, strategy: str) -> tuple[int, int]:
 
 def test_programs_that_look_at_operators_are_ready_for_the_next_driver(tmp_path: Path) -> None:
     lowered, compiled = _made(tmp_path / "first", tmp_path / "cache", "random")
-    assert lowered > 20 and compiled > 20
+    assert lowered == compiled == 2  # in float32 and float64
     (file,) = tmp_path.glob("cache/actsearch/compiled/*/ready/*")
     before = file.stat().st_mtime_ns
     assert _made(tmp_path / "second", tmp_path / "cache", "random") == (0, 0)

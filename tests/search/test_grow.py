@@ -136,6 +136,7 @@ class Fixed:
     """A strategy with a fixed list of proposals that writes down what it is told."""
 
     checkpoint_every = 1_000_000
+    learns = True
 
     def __init__(self, expressions, operators=SMALL):
         self.space = SearchSpace(operators, 1)

@@ -196,6 +196,7 @@ class Told:
     """A strategy with a fixed list of proposals that writes down what it is told."""
 
     checkpoint_every = 1_000_000
+    learns = True
 
     def __init__(self, expressions):
         self.tokens = [SPACE.tokens(parse(e, SMALL)) for e in expressions]
@@ -251,7 +252,7 @@ def test_the_window_keeps_the_strategy_waiting(fresh):
 
 
 def test_looking_ahead_stops_where_the_window_does(fresh):
-    planner = planner_of(fresh(), the_plan=plan(window=3), baselines=[])
+    planner = planner_of(fresh(), "evolution", plan(window=3), baselines=[])
     planner.look_ahead(100)
     assert planner.proposals >= 3
     asked, due = planner.proposals, planner.due(100)
@@ -259,6 +260,11 @@ def test_looking_ahead_stops_where_the_window_does(fresh):
     planner.record([(trial, outcome_of(trial)) for trial in due])
     planner.look_ahead(1)
     assert planner.proposals > asked
+
+
+def test_who_learns_nothing_waits_for_nothing(fresh):
+    planner = planner_of(fresh(), "random", plan(window=1), baselines=[])
+    assert len(planner.due(20)) == 20
 
 
 def test_memory_of_a_trial_is_small(fresh):
