@@ -70,8 +70,9 @@ class Examiner:
         found = [canonical(candidate, self._operators) for candidate in candidates]
         texts = [str(candidate) for candidate in found]
         by_text = dict(zip(texts, found, strict=True))
-        numbers = {text: self._journal.number(text) for text in by_text}
-        new = {text: by_text[text] for text, number in numbers.items() if number is None}
+        known = {text: self._journal.number(text) for text in by_text}
+        numbers = {text: number for text, number in known.items() if number is not None}
+        new = {text: each for text, each in by_text.items() if text not in numbers}
         self._latest = {}
         probes = self._prober.probe([*new.values()])
         for (text, candidate), probe in zip(new.items(), probes, strict=True):
