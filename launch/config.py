@@ -70,8 +70,8 @@ class SearchConfig:
     baselines: str = BASELINES
     """Known functions trained beside the candidates: names with commas between, `all` or `none`."""
     window: int = 8
-    """A proposal may depend on outcomes at least so many proposals older, whatever the number of
-    workers; four times their number keeps them busy."""
+    """A proposal of a strategy that learns depends on outcomes at least so many proposals older,
+    whatever the number of workers; four times their number keeps them busy."""
     seed: int = 0
     """Seed of everything: proposals, data split, initial weights, batches."""
     execution: str = "auto"

@@ -228,7 +228,7 @@ class Planner:
             return False
         last = self._next + TOGETHER
         with self._journal.transaction():
-            while self.proposing and (count := min(count, last - self._next)):
+            while count := min(count, last - self._next):
                 asked = self._ask(count)
                 found = [self._space.candidate(proposal.tokens) for proposal in asked]
                 for proposal, number in zip(asked, self._examiner.examine(found), strict=True):

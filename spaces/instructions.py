@@ -7,74 +7,55 @@ which the next one overwrites, and the candidates' values.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from .candidate import FIRST, IDENTITY, CoreUnit
 from .operator import Operator, Param
+from .program import OperatorTable
 
 BATCH = 8
-"""`B`. More save little: with one a candidate takes 1.5 times as long, with two 1.2 times."""
+"""`B`. A call costs as much as ten lines or so, a candidate of two core units has five."""
 
 X = 0
 """The register of x."""
 
 
-@dataclass(frozen=True)
-class Layout:
-    """What an interpreter's size follows from.
+def length(table: OperatorTable) -> int:
+    """`K`."""
+    return BATCH * table.slots
 
-    Args:
-        operators: Those that instructions name, by their places; `identity` is one of them.
-        core_units: Most units of a candidate.
-    """
 
-    operators: tuple[Operator, ...]
-    core_units: int
+def results(table: OperatorTable) -> int:
+    """The register of the first candidate's value; those of the others follow."""
+    return 1 + table.slots
 
-    @property
-    def slots(self) -> int:
-        """`S`."""
-        return 3 * self.core_units
 
-    @functools.cached_property
-    def vectors(self) -> int:
-        """`P`; at least 1, so that arrays of vectors are never empty."""
-        return max(1, *(len(operator.params) for operator in self.operators))
-
-    @property
-    def length(self) -> int:
-        """`K`."""
-        return BATCH * self.slots
-
-    @property
-    def results(self) -> int:
-        """The register of the first candidate's value; those of the others follow."""
-        return 1 + self.slots
+def operators(table: OperatorTable) -> tuple[Operator, ...]:
+    """Those that lines name by their places."""
+    return (*table.unary, *table.binary)
 
 
 class Instructions:
     """Up to `B` candidates, one after the other.
 
     Args:
-        layout: What the interpreter has.
+        table: The interpreter's.
         places: The operators' places there, by name.
     """
 
-    def __init__(self, layout: Layout, places: dict[str, int]) -> None:
-        self.lines = np.zeros((layout.length, 5), np.int32)
+    def __init__(self, table: OperatorTable, places: dict[str, int]) -> None:
+        self.lines = np.zeros((length(table), 5), np.int32)
         """`[K, 5]`: the operator's place, the registers of its operands, the register of its result,
         and how many trainable vectors of its candidate belong to operators before it."""
         self.count = 0
         """How many lines there are."""
         self.vectors: list[tuple[int, int]] = []
         """Where each trainable vector of each candidate belongs: its line, its number there."""
-        self._layout = layout
+        self._operators = operators(table)
         self._places = places
-        self._candidates = 0
+        self._result = results(table)
 
     def add(self, units: Sequence[CoreUnit]) -> list[Param]:
         """Adds a candidate; returns its trainable vectors, in the order of their slots."""
@@ -94,14 +75,14 @@ class Instructions:
                 outputs.append(self._line(unit.binary, operands, begin, params))
         if self.count == begin or outputs[-1] != self.lines[self.count - 1, 3]:
             self._line(IDENTITY, outputs[-1:], begin, params)
-        self.lines[self.count - 1, 3] = self._layout.results + self._candidates
-        self._candidates += 1
+        self.lines[self.count - 1, 3] = self._result
+        self._result += 1
         return params
 
     def _line(self, name: str, operands: Sequence[int], begin: int, params: list[Param]) -> int:
         """Adds a line to the candidate that begins at `begin`; returns the register of its result."""
         place = self._places[name]
-        own = self._layout.operators[place].params
+        own = self._operators[place].params
         result = 1 + self.count - begin
         self.lines[self.count] = (place, operands[0], operands[-1], result, len(params))
         self.vectors += [(self.count, number) for number in range(len(own))]

@@ -1,7 +1,7 @@
 """One compiled program that evaluates any candidates of a table: its instructions are operators.
 
 It goes through the lines of `spaces.instructions` in a loop and applies the chain rule to each,
-forward: nothing is compiled for a new candidate, however large it is, and a line takes 2 to 4 µs.
+forward: nothing is compiled for a new candidate, however large it is.
 
 Letters, beside those of `spaces.instructions`: `N` points, `M = 1 + S·P` tangents (of x, then of each
 trainable vector of a candidate).
@@ -22,9 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .instructions import BATCH, Layout, X
+from .instructions import BATCH, X, length, operators, results
 from .operator import Operator
-from .program import is_built_in
+from .program import OperatorTable
 
 Keeper = Callable[[str, Callable[[], Any]], Any]
 """Gives the program that has a name; one that it lacks it has made by what stands second."""
@@ -45,7 +45,7 @@ def keeping_programs(keeper: Keeper) -> Iterator[None]:
 
 @functools.lru_cache(maxsize=64)
 def interpreter(
-    layout: Layout, points: bytes, dtype: str, sides: tuple[int, ...], pulls: bool
+    table: OperatorTable, points: bytes, dtype: str, sides: tuple[int, ...], pulls: bool
 ) -> Any:
     """A compiled (number of lines int32 `[]`, lines int32 `[K, 5]`, β `[K, P, sides]`).
 
@@ -53,49 +53,50 @@ def interpreter(
     derivatives by x and by each of its trainable vectors.
 
     Args:
-        layout: What lines may name.
+        table: What lines may name, and the size of candidates.
         points: The `N` points, as bytes of `dtype`.
         dtype: Of points, vectors and results: `float32`, or `float64` where JAX is allowed that.
         sides: How many of the points, from the first one on, share each value of the vectors.
         pulls: Whether the trainable vectors have tangents.
     """
-    lines = (jax.ShapeDtypeStruct((), "int32"), jax.ShapeDtypeStruct((layout.length, 5), "int32"))
-    beta = jax.ShapeDtypeStruct((layout.length, layout.vectors, len(sides)), dtype)
+    lines = (jax.ShapeDtypeStruct((), "int32"), jax.ShapeDtypeStruct((length(table), 5), "int32"))
+    beta = jax.ShapeDtypeStruct((length(table), table.vectors, len(sides)), dtype)
 
     def make() -> Any:
         x = np.frombuffer(points, dtype)
-        run = functools.partial(_run, layout, x, sides, pulls)
+        run = functools.partial(_run, table, x, sides, pulls)
         return jax.jit(run).lower(*lines, beta).compile()
 
-    if not _keepers or not all(map(is_built_in, layout.operators)):
+    if not _keepers or not table.built_in:
         return make()
-    names = [operator.name for operator in layout.operators]
-    told = repr((names, layout.core_units, points, dtype, sides, pulls))
+    names = [operator.name for operator in operators(table)]
+    told = repr((names, table.core_units, points, dtype, sides, pulls))
     return _keepers[-1](hashlib.sha256(told.encode()).hexdigest(), make)
 
 
 def _run(
-    layout: Layout,
+    table: OperatorTable,
     x: np.ndarray,
     sides: Sequence[int],
     pulls: bool,
-    count: jax.Array,
+    total: jax.Array,
     lines: jax.Array,
     beta: jax.Array,
 ) -> jax.Array:
-    tangents = 1 + pulls * layout.slots * layout.vectors
-    registers = jnp.zeros((layout.results + BATCH, 1 + tangents, len(x)), x.dtype)
+    most = table.vectors
+    tangents = 1 + pulls * table.slots * most
+    registers = jnp.zeros((results(table) + BATCH, 1 + tangents, len(x)), x.dtype)
     registers = registers.at[X, 0].set(x).at[X, 1].set(1.0)
-    branches = [_branch(operator, layout.vectors) for operator in layout.operators]
-    binary = np.array([operator.arity == 2 for operator in layout.operators])
+    branches = [_branch(operator, most) for operator in operators(table)]
+    binary = np.array([operator.arity == 2 for operator in operators(table)])
 
     def step(number: jax.Array, registers: jax.Array) -> jax.Array:
         place, first, second, result, used = lines[number]
         vectors = beta[number]
         spread = jnp.concatenate(
             [
-                jnp.broadcast_to(vectors[:, side, None], (layout.vectors, length))
-                for side, length in enumerate(sides)
+                jnp.broadcast_to(vectors[:, side, None], (most, count))
+                for side, count in enumerate(sides)
             ],
             axis=1,
         )
@@ -106,13 +107,13 @@ def _run(
         moved = jnp.where(jnp.asarray(binary)[place], moved + found[2:3] * other[1:], moved)
         if pulls:
             own = jnp.arange(tangents)[:, None]
-            for vector in range(layout.vectors):
+            for vector in range(most):
                 pull = found[3 + vector : 4 + vector]
                 moved = jnp.where(own == 1 + used + vector, moved + pull, moved)
         new = jnp.concatenate([found[:1], moved])
         return jax.lax.dynamic_update_index_in_dim(registers, new, result, 0)
 
-    return jax.lax.fori_loop(0, count, step, registers)[layout.results :]
+    return jax.lax.fori_loop(0, total, step, registers)[results(table) :]
 
 
 def _branch(operator: Operator, vectors: int) -> Callable[..., jax.Array]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ import numpy as np
 
 from .candidate import Candidate, CoreUnit
 from .grid import POINTS, grid
-from .instructions import BATCH, Instructions, Layout
+from .instructions import BATCH, Instructions, length, operators
 from .interpreter import interpreter
 from .program import OperatorTable
 
@@ -55,8 +55,8 @@ class Prober:
 
     def __init__(self, table: OperatorTable) -> None:
         self.table = table
-        self._layout = Layout((*table.unary, *table.binary), table.core_units)
-        self._places = {operator.name: n for n, operator in enumerate(self._layout.operators)}
+        self._places = {operator.name: n for n, operator in enumerate(operators(table))}
+        self._vectors = (length(table), table.vectors)
         x = grid()
         self._start = x.astype(np.float32).tobytes()
         self._everywhere = np.concatenate([x, x[::_EVERY], x[::_EVERY]]).tobytes()
@@ -82,7 +82,7 @@ class Prober:
         return units
 
     def _probed(self, batch: Sequence[Sequence[CoreUnit]]) -> list[Probe]:
-        code = Instructions(self._layout, self._places)
+        code = Instructions(self.table, self._places)
         params = [code.add(units) for units in batch]
         own = np.array([param.init for each in params for param in each], np.float32)
         start = own if self.table.beta_init is None else np.full_like(own, self.table.beta_init)
@@ -113,13 +113,15 @@ class Prober:
         pulls: bool,
     ) -> np.ndarray:
         """What `interpreter` gives for trainable vectors `[V, sides]`, those of all candidates."""
-        beta = np.zeros((self._layout.length, self._layout.vectors, len(sides)), vectors.dtype)
+        beta = np.zeros((*self._vectors, len(sides)), vectors.dtype)
         if code.vectors:
             lines, numbers = zip(*code.vectors, strict=True)
             beta[lines, numbers] = vectors
         program = self._programs.get(vectors.dtype.char)
         if program is None:
-            program = interpreter(self._layout, points, vectors.dtype.name, sides, pulls)
+            program = interpreter(
+                replace(self.table, beta_init=None), points, vectors.dtype.name, sides, pulls
+            )
             self._programs[vectors.dtype.char] = program
         return np.asarray(program(np.int32(code.count), code.lines, beta))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import pickle
 import sys
@@ -19,7 +20,9 @@ from search.outcome import Trial
 
 
 def examine_table(candidates: int) -> list[dict[str, Any]]:
-    """Milliseconds of processor time that a new candidate takes until it is in the journal."""
+    """Milliseconds of processor time that a new candidate takes until it is in the journal, looked
+    at alone, as for a strategy that learns with few workers, and with 31 others.
+    """
     from launch.prepare import prepare_jax
 
     prepare_jax()
@@ -28,7 +31,7 @@ def examine_table(candidates: int) -> list[dict[str, Any]]:
     from spaces import PAPER, OperatorTable, SearchSpace
 
     rows = []
-    for units in (1, 2, 3):
+    for units, together in itertools.product((1, 2, 3), (1, 32)):
         space, rng = SearchSpace(PAPER, units), np.random.default_rng(0)
         table = OperatorTable.for_run(PAPER, core_units=units)
         with tempfile.TemporaryDirectory() as folder:
@@ -40,9 +43,11 @@ def examine_table(candidates: int) -> list[dict[str, Any]]:
                 examiner: Examiner = examiner,
                 space: SearchSpace = space,
                 rng: np.random.Generator = rng,
+                together: int = together,
             ) -> int:
                 asked = [space.candidate(space.sample(rng)) for _ in range(count)]
-                return max(max(examiner.examine([candidate])) for candidate in asked)
+                groups = (asked[n : n + together] for n in range(0, count, together))
+                return max(max(examiner.examine(group)) for group in groups)
 
             with journal.transaction():
                 before = new(candidates)  # operators compile
@@ -54,6 +59,7 @@ def examine_table(candidates: int) -> list[dict[str, Any]]:
         rows.append(
             {
                 "core_units": units,
+                "together": together,
                 "asked": candidates,
                 "new": new_ones,
                 "ms_a_new_candidate": round(1e3 * seconds / new_ones, 2),

@@ -185,6 +185,17 @@ def test_an_operator_of_three_vectors_is_probed_with_each_of_them():
     np.testing.assert_allclose(probe.value, by_hand, rtol=1e-12)
 
 
+def test_an_infinite_slope_stays_infinite():
+    """A unary operator has no second operand whose slope could be multiplied by 0."""
+    steep = Operator("steep", 1, lambda x: jnp.sin(1e30 * x))
+    own = PAPER.only("identity", "neg", "mul").with_unary(steep)
+    (probe,) = Prober(OperatorTable.for_run(own, core_units=3)).probe(
+        [parse("neg(steep(steep(x)))", own)]
+    )
+    assert np.isfinite(probe.start_value).all()
+    assert np.isinf(probe.start_slope).all()
+
+
 def test_another_initial_value_for_all_changes_the_start_and_not_the_fingerprint():
     operators = PAPER.only("identity", "scale", "gate")
     candidate = parse("gate(scale(x), x)", operators)
