@@ -197,8 +197,8 @@ class Pool:
         ready, _ = self._ray.wait(list(busy), num_returns=len(busy), timeout=0)
         if not ready:
             ready, _ = self._ray.wait(list(busy), num_returns=1, timeout=timeout_s)
-        for reference in ready:
-            answer = self._advance(busy[reference])
+        for reference, value in zip(ready, self._values(ready), strict=True):
+            answer = self._advance(busy[reference], value)
             if answer is not None:
                 yield answer
         yield from self._late()
@@ -283,13 +283,20 @@ class Pool:
         ).remote()
         seat.enter("placing", seat.actor.place.remote())
 
-    def _advance(self, seat: _Seat) -> Answer | None:
+    def _values(self, references: list[Any]) -> list[Any]:
+        """What calls gave, all at once where none of them failed; an error stands for itself."""
+        try:
+            return self._ray.get(references)
+        except self._errors.RayError as error:
+            if len(references) == 1:
+                return [error]
+        return [value for reference in references for value in self._values([reference])]
+
+    def _advance(self, seat: _Seat, value: Any) -> Answer | None:
         """Takes up what a worker's last call gave, and moves the worker to its next stage."""
         stage, trial = seat.stage, seat.trial
-        try:
-            value = self._ray.get(seat.reference)
-        except self._errors.RayTaskError as error:
-            reason = brief(error.cause)
+        if isinstance(value, self._errors.RayTaskError):
+            reason = brief(value.cause)
             if stage != "training":
                 self._refuse(seat, reason)
                 return None
@@ -297,8 +304,8 @@ class Pool:
             seat.enter("idle")
             assert trial is not None
             return Answer(trial, seat.number, error=reason)
-        except self._errors.RayError as error:
-            self._died(seat, error)
+        if isinstance(value, self._errors.RayError):
+            self._died(seat, value)
             return None
         if stage == "placing":
             self._arrive(seat, value)

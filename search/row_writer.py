@@ -170,7 +170,8 @@ class RowWriter(RowReader):
         return head
 
 
-_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=True)
+_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=True, check_circular=False)
+"""Looking for circles would take a third of the time, and what is written has none."""
 
 
 def as_json(value: Any) -> str:

@@ -29,7 +29,7 @@ class CoreUnit:
     @property
     def read(self) -> tuple[int, ...]:
         """The inputs that the output depends on: both, or the first alone of a pass-through."""
-        return (self.input1,) if self.binary == FIRST else self.inputs
+        return (self.input1,) if self.binary == FIRST else (self.input1, self.input2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Candidate:
         if not self.units:
             raise ValueError("a candidate must have at least one core unit")
         for number, unit in enumerate(self.units, start=1):
-            if not all(0 <= source < number for source in unit.inputs):
+            if not (0 <= unit.input1 < number and 0 <= unit.input2 < number):
                 raise ValueError(
                     f"core unit {number} must read x (0) or units 1 to {number - 1}, "
                     f"got inputs {unit.inputs}"
@@ -60,21 +60,15 @@ class Candidate:
 
     def used(self) -> tuple[bool, ...]:
         """For each unit, whether the output depends on it."""
-        read = [False] * len(self.units)
-        read[-1] = True
-        for index in reversed(range(len(self.units))):
-            if read[index]:
-                for source in self.units[index].read:
-                    if source:
-                        read[source - 1] = True
-        return tuple(read)
+        return (*(count > 0 for count in self.reads()[1:-1]), True)
 
     def reads(self) -> tuple[int, ...]:
         """How many operands of used units read x, unit 1, unit 2, …"""
         counts = [0] * (len(self.units) + 1)
-        for unit, used in zip(self.units, self.used(), strict=True):
-            for source in unit.read if used else ():
-                counts[source] += 1
+        for number in range(len(self.units), 0, -1):
+            if counts[number] or number == len(self.units):
+                for source in self.units[number - 1].read:
+                    counts[source] += 1
         return tuple(counts)
 
     def pruned(self) -> Candidate:

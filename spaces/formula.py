@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from .candidate import FIRST, IDENTITY, Candidate
@@ -33,21 +34,24 @@ class _Field(NamedTuple):
     """A place in a template, see `Notation`, and the text before it."""
 
     before: str
-    wrapped: str | None
-    """The operand of `{a}`."""
-    level: str | None
-    tighter: str | None
-    bare: str | None
-    """The operand of `[a]`."""
-    param: str | None
+    param: str
+    """The trainable vector that is written here; empty: an operand is."""
+    operand: str
+    """`a` or `b`."""
+    least: int
+    """How tightly an operand has to bind to need no parentheses."""
 
 
 @functools.lru_cache(maxsize=1024)
-def _template(text: str) -> tuple[tuple[_Field, ...], str]:
-    """The fields of a template, and the text behind the last one."""
+def _template(text: str, level: int) -> tuple[tuple[_Field, ...], str]:
+    """The fields of a template of this level, and the text behind the last one."""
     *parts, rest = _FIELD.split(text)
-    width = len(_Field._fields)
-    return tuple(_Field(*parts[n : n + width]) for n in range(0, len(parts), width)), rest
+    fields = []
+    for n in range(0, len(parts), 1 + _FIELD.groups):
+        before, wrapped, own, tighter, bare, param = parts[n : n + 1 + _FIELD.groups]
+        least = int(own or level) + bool(tighter) if wrapped else 0
+        fields.append(_Field(before, param or "", wrapped or bare or "", least))
+    return tuple(fields), rest
 
 
 class _Writer:
@@ -58,8 +62,9 @@ class _Writer:
         self.known = known_operators(operators)
         self.latex = latex
         reads = candidate.reads()
-        self.shared = [n for n in range(1, len(self.units)) if reads[n] > 1]
-        self.symbols = self._symbols(candidate)
+        several = [number for number in range(1, len(self.units)) if reads[number] > 1]
+        self.shared = {number: order for order, number in enumerate(several, start=1)}
+        self.symbols = self._symbols(reads)
 
     def write(self) -> str:
         body, _ = self.unit(len(self.units))
@@ -74,7 +79,7 @@ class _Writer:
         if unit.binary == FIRST:
             return first
         second = self.unary(unit.unary2, unit.input2, slot + 1)
-        return self.apply(self.known[unit.binary], {"a": first, "b": second}, slot + 2)
+        return self.apply(self.known[unit.binary], first, second, slot + 2)
 
     def unary(self, name: str, source: int, slot: int) -> tuple[str, int]:
         if source == 0:
@@ -83,40 +88,38 @@ class _Writer:
             inner = (self.unit_name(source), _ATOM)
         else:
             inner = self.unit(source)
-        return inner if name == IDENTITY else self.apply(self.known[name], {"a": inner}, slot)
+        return inner if name == IDENTITY else self.apply(self.known[name], inner, inner, slot)
 
     def apply(
-        self, operator: Operator, operands: dict[str, tuple[str, int]], slot: int
+        self, operator: Operator, first: tuple[str, int], second: tuple[str, int], slot: int
     ) -> tuple[str, int]:
         notation = operator.notation or _call(operator, latex=self.latex)
-
-        def filled(field: _Field) -> str:
-            if field.param:
-                return self.symbols.get((slot, field.param), field.param)
-            if field.bare:
-                return operands[field.bare][0]
-            assert field.wrapped is not None
-            text, binds = operands[field.wrapped]
-            least = (int(field.level) if field.level else notation.level) + bool(field.tighter)
-            return text if binds >= least else self.parenthesised(text)
-
-        fields, rest = _template(notation.latex if self.latex else notation.text)
-        written = "".join([field.before + filled(field) for field in fields])
-        return written + rest, notation.level
+        template = notation.latex if self.latex else notation.text
+        fields, rest = _template(template, notation.level)
+        written = []
+        for before, param, operand, least in fields:
+            text, binds = first if operand == "a" else second
+            if param:
+                text = self.symbols.get((slot, param), param)
+            elif binds < least:
+                text = self.parenthesised(text)
+            written += (before, text)
+        return "".join([*written, rest]), notation.level
 
     def parenthesised(self, text: str) -> str:
         return rf"\left({text}\right)" if self.latex else f"({text})"
 
     def unit_name(self, number: int) -> str:
-        count = str(self.shared.index(number) + 1)
+        count = str(self.shared[number])
         return f"u_{{{count}}}" if self.latex else "u" + count.translate(_SUBSCRIPT)
 
-    def _symbols(self, candidate: Candidate) -> dict[tuple[int, str], str]:
+    def _symbols(self, reads: Sequence[int]) -> dict[tuple[int, str], str]:
         """How each trainable vector in use is written: with a subscript if it has namesakes."""
         found: dict[str, list[tuple[int, str]]] = {}
-        for number, (unit, used) in enumerate(zip(self.units, candidate.used(), strict=True)):
-            names = (unit.unary1, unit.unary2, unit.binary)
-            for place, name in enumerate(names if used else ()):
+        for number, unit in enumerate(self.units):
+            if not reads[number + 1] and number + 1 < len(self.units):
+                continue
+            for place, name in enumerate((unit.unary1, unit.unary2, unit.binary)):
                 if place == 1 and unit.binary == FIRST:
                     continue
                 for param in self.known[name].params:
@@ -148,12 +151,9 @@ def _call(operator: Operator, *, latex: bool) -> Notation:
 def operator_formula(operator: Operator) -> str:
     """The operator on its own, on x or on x and y, for example `βx`."""
     notation = operator.notation or _call(operator, latex=False)
-    names = {"a": "x", "b": "y"}
-
-    def filled(field: _Field) -> str:
-        if field.param:
-            return GREEK[field.param][0] if field.param in GREEK else field.param
-        return names[field.wrapped or field.bare or ""]
-
-    fields, rest = _template(notation.text)
-    return "".join([field.before + filled(field) for field in fields]) + rest
+    fields, rest = _template(notation.text, notation.level)
+    written = []
+    for before, param, operand, _ in fields:
+        name = GREEK[param][0] if param in GREEK else param
+        written += (before, name or {"a": "x", "b": "y"}[operand])
+    return "".join([*written, rest])

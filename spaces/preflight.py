@@ -12,6 +12,8 @@ from .probe import Probe
 FLAT = 1e-6
 """A function whose values differ by less than this, relative to their size, is constant."""
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 Verdict = Literal["ok", "invalid", "constant"]
 
 
@@ -23,21 +25,22 @@ def run_preflight(probe: Probe) -> tuple[Verdict, str]:
         the initial values, or in float64 at others; `constant` if the function does not depend
         on x; else `ok` and `""`.
     """
-    largest = np.finfo(np.float32).max
+    sizes = []
     for what, found in (
         ("f(x)", probe.start_value),
         ("f′(x)", probe.start_slope),
         ("f(x)", probe.value),
         ("f′(x)", probe.slope),
     ):
-        if not np.abs(found).max() <= largest:
-            bad = ~(np.abs(found) <= largest)
-            x = grid()[int(np.argmax(bad))]
-            kind = "nan" if np.isnan(found[int(np.argmax(bad))]) else "infinite"
-            return "invalid", f"{what} is {kind} at x = {x:.2f}"
+        size = np.abs(found)
+        sizes.append(float(size.max()))
+        if not sizes[-1] <= _LARGEST:
+            place = int(np.argmax(~(size <= _LARGEST)))
+            kind = "nan" if np.isnan(found[place]) else "infinite"
+            return "invalid", f"{what} is {kind} at x = {grid()[place]:.2f}"
     if not np.isfinite(probe.start_pull).all():
         return "invalid", "the gradient of a trainable vector is not finite"
-    size = max(1.0, float(np.abs(probe.value).max()))
-    if float(np.ptp(probe.value)) < FLAT * size and float(np.abs(probe.slope).max()) < FLAT * size:
+    *_, size, slope = sizes
+    if np.ptp(probe.value) < FLAT * max(1.0, size) and slope < FLAT * max(1.0, size):
         return "constant", f"f does not change on [−{LIMIT:g}, {LIMIT:g}]"
     return "ok", ""

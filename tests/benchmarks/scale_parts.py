@@ -144,7 +144,7 @@ class IdleRay:
         vars(ray).update(
             exceptions=errors,
             put=lambda value: value,
-            get=lambda reference: reference.value,
+            get=lambda references: [each.value for each in references],
             kill=lambda actor: None,
             wait=self._wait,
             remote=lambda kind: SimpleNamespace(options=lambda **_: remote),
