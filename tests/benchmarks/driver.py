@@ -2,6 +2,7 @@
 
     uv run python tests/benchmarks/driver.py --trials 100000 --workers 2 --strategy random
     uv run python tests/benchmarks/driver.py --trials 120 --child-seconds 2 --strategy controller
+    uv run python tests/benchmarks/driver.py --trials 10000 --workers 2 --ray-alone
 
 Everything is real but the child: a worker of this file answers with a result made of the
 candidate's text, after `--child-seconds` of sleep. It says how fast trials go, by windows of a
@@ -9,6 +10,7 @@ tenth of the run; how many bytes the driver's memory and the journal grow by a t
 driver does with its time; and which share of their time the workers wait for it.
 
 `--timed` measures the parts of the driver's time; the clocks themselves slow it down a little.
+`--ray-alone` hands one trial out again and again and keeps nothing: what Ray's calls alone would allow.
 """
 
 from __future__ import annotations
@@ -26,13 +28,16 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
 from rich.console import Console
 
+from launch.cluster import cluster
 from launch.config import PlacementConfig, Science, SearchConfig, SpaceConfig
 from launch.driver import drive
+from launch.pool import Pool, core_sets
 from launch.prepare import load_data
 from launch.progress import Progress
 from launch.run import start_or_resume
@@ -54,10 +59,14 @@ def main() -> None:
     parser.add_argument("--window", type=int, default=SearchConfig().window)
     parser.add_argument("--child-seconds", type=float, default=0.0)
     parser.add_argument("--timed", action="store_true")
+    parser.add_argument("--ray-alone", action="store_true")
     parser.add_argument("--json", action="store_true", help="one JSON document instead of lines")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="actsearch-benchmark-") as folder:
-        found = measure(asked, Path(folder) / "run")
+    if asked.ray_alone:
+        found = ray_alone(asked)
+    else:
+        with tempfile.TemporaryDirectory(prefix="actsearch-benchmark-") as folder:
+            found = measure(asked, Path(folder) / "run")
     if asked.json:
         print(json.dumps(found))
     else:
@@ -90,6 +99,35 @@ def measure(asked: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "memory_mb": [round(found / 2**20) for _, found in meter.memory],
         "journal_bytes_a_trial": round((folder / FILE_NAME).stat().st_size / meter.trials),
         **({"microseconds_a_trial": clocks.shares(meter.trials - SETTLED)} if asked.timed else {}),
+    }
+
+
+def ray_alone(asked: argparse.Namespace) -> dict[str, Any]:
+    """The pool and its workers without planner, strategy and journal."""
+    placement = PlacementConfig(workers=str(asked.workers))
+    trial = Trial(1, 1, "mul(x, sigmoid(scale(x)))", 0, 0, baseline=False)
+    with cluster(placement, data_bytes=0):
+        pool = Pool(
+            asked.workers,
+            placement,
+            SimpleNamespace(platform="cpu"),  # type: ignore[arg-type]  # all that is read of it
+            load_data(Science(), placement),
+            core_sets(asked.workers, 1, sorted(os.sched_getaffinity(0))),
+            instant_worker(asked.child_seconds),
+        )
+        while pool.idle < asked.workers:
+            list(pool.wait(0.5))
+        done, begin, used = 0, time.perf_counter(), time.process_time()
+        while done < asked.trials:
+            while pool.idle:
+                pool.start(trial, seed=0, steps=1)
+            done += len(list(pool.wait(0.5)))
+        seconds, used = time.perf_counter() - begin, time.process_time() - used
+        pool.close()
+    return {
+        "trials": done,
+        "trials_a_second": round(done / seconds, 1),
+        "driver_cpu_microseconds_a_trial": round(1e6 * used / done),
     }
 
 

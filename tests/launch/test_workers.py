@@ -118,19 +118,32 @@ def test_what_ends_its_neighbours_too_is_found_out_by_its_last_attempt_alone(tmp
     assert shared[: -len(killers)] and shared[-len(killers) :] == [3] * len(killers)
 
 
-def test_no_trial_pays_for_a_worker_that_died_before_it(tmp_path):
+def pool_says(folder: Path, scene: str) -> list[dict]:
+    """What a pool says of the trials of a scene, see `bare_pool`."""
     done = subprocess.run(
-        [sys.executable, PROGRAM.with_name("idle_worker.py"), tmp_path],
+        [sys.executable, PROGRAM.with_name("bare_pool.py"), folder, scene],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [
-        {"died": True, "began": False, "done": False},
-        {"died": False, "began": True, "done": True},
-    ]
+    return json.loads(done.stdout)
+
+
+def test_no_trial_pays_for_a_worker_that_died_before_it(tmp_path):
+    first, second = pool_says(tmp_path, "killed idle")
+    assert (first["died"], first["began"], first["done"]) == (True, False, False)
+    assert (second["died"], second["began"], second["done"]) == (False, True, True)
+
+
+def test_of_trials_that_end_together_each_has_its_own_end(tmp_path):
+    told = {answer["trial"]: answer for answer in pool_says(tmp_path, "ready together")}
+    died, done, raised = (told[f"add(x, {name}(x))"] for name in ("sin", "exp", "tanh"))
+    assert (died["died"], died["error"], died["done"]) == (True, "", False)
+    assert (done["died"], done["error"], done["done"]) == (False, "", True)
+    assert (raised["died"], raised["done"]) == (False, False)
+    assert raised["error"] == "LookupError: no add(x, tanh(x))"
 
 
 def test_without_rays_own_processes_the_driver_ends_and_the_same_command_goes_on(

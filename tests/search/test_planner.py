@@ -267,6 +267,18 @@ def test_who_learns_nothing_waits_for_nothing(fresh):
     assert len(planner.due(20)) == 20
 
 
+def test_the_state_is_kept_where_the_strategy_asks_for_it(fresh):
+    """Though proposals are asked for and looked at several at once."""
+    journal, strategy = fresh(), STRATEGIES["random"].build(SPACE)
+    assert strategy.checkpoint_every % TOGETHER
+    planner, kept = planner_of(journal, strategy, plan(trials=10_000), baselines=[]), []
+    while planner.proposals < 3 * strategy.checkpoint_every:
+        planner.look_ahead(10_000)
+        if (snapshot := journal.snapshot()) is not None and snapshot[0] not in kept:
+            kept.append(snapshot[0])
+    assert kept == [strategy.checkpoint_every * n for n in (1, 2, 3)]
+
+
 def test_memory_of_a_trial_is_small(fresh):
     """What the journal has is not kept; the strategy's own state does not grow."""
     space = SearchSpace(SMALL, 2)
