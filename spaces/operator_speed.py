@@ -31,6 +31,9 @@ _CALLS = 5
 """Of each in a turn."""
 _ENOUGH_S = 0.3
 """No further call is timed once so much has been spent."""
+_SHARE = 0.1
+"""Tanh is timed for at least so much of the operator's time: one that takes a third of a second has a
+single turn, and five calls of tanh are over before a disturbance is."""
 
 
 def cost_of(operator: Operator) -> float:
@@ -42,13 +45,14 @@ def cost_of(operator: Operator) -> float:
     own()
     ratios, spent = [], 0.0
     while len(ratios) < _TURNS and spent < _ENOUGH_S:
-        least, least_tanh, calls = float("inf"), float("inf"), 0
-        while calls < _CALLS and spent < _ENOUGH_S:
-            took = _seconds(own)
-            least, spent, calls = min(least, took), spent + took, calls + 1
-        for _ in range(_CALLS):
-            least_tanh = min(least_tanh, _seconds(tanh))
-        ratios.append(least / max(least_tanh, 1e-6))
+        took: list[float] = []
+        while len(took) < _CALLS and spent + sum(took) < _ENOUGH_S:
+            took.append(_seconds(own))
+        took_tanh: list[float] = []
+        while len(took_tanh) < _CALLS or sum(took_tanh) < _SHARE * sum(took):
+            took_tanh.append(_seconds(tanh))
+        ratios.append(min(took) / max(min(took_tanh), 1e-6))
+        spent += sum(took)
     return statistics.median(ratios)
 
 
