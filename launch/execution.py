@@ -39,7 +39,7 @@ USUAL = Costs((2.0, 4.5, 10.5), 6.0, 3.0, 1.0, 0.05)
 """Of an AMD EPYC (family 26), and of every processor that nobody has measured."""
 
 MEASURED: Mapping[str, Costs] = {
-    "GenuineIntel 6 85": Costs((4.2, 10.0, 20.0), 10.0, 2.85, 1.0, 0.25),
+    "GenuineIntel 6 85": Costs((4.2, 10.0, 20.0), 10.0, 5.9, 1.0, 0.375),
 }
 """Of other processors, by `trainers.processor.processor_kind`."""
 

@@ -29,7 +29,7 @@ class CoreUnit:
     @property
     def read(self) -> tuple[int, ...]:
         """The inputs that the output depends on: both, or the first alone of a pass-through."""
-        return (self.input1,) if self.binary == FIRST else (self.input1, self.input2)
+        return (self.input1,) if self.binary == FIRST else self.inputs
 
 
 @dataclass(frozen=True, slots=True)

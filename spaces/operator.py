@@ -13,6 +13,8 @@ from typing import Any
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _TAKEN = re.compile(r"(x|u[0-9]+)\Z")
+_SECOND = re.compile(r"\{b(:\d)?\+?\}|\[b\]")
+"""A place for the second operand in a template, see `Notation`."""
 
 GREEK = {
     "alpha": ("α", r"\alpha"),
@@ -129,6 +131,11 @@ class Operator:
         names = [param.name for param in self.params]
         if len(set(names)) != len(names):
             raise ValueError(f"operator {self.name!r} has two parameters of one name: {names}")
+        templates = (self.notation.text, self.notation.latex) if self.notation else ()
+        if self.arity == 1 and any(map(_SECOND.search, templates)):
+            raise ValueError(
+                f"operator {self.name!r} is unary and its `notation` must not name a second operand, b"
+            )
         if self.commutative and self.arity != 2:
             raise ValueError(f"operator {self.name!r} is unary and cannot be commutative")
 

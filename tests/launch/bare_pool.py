@@ -10,16 +10,19 @@ before the pool looks.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import psutil
 from faulty_workers import worker
 
+import launch.pool
 from launch.cluster import cluster
 from launch.config import PlacementConfig, Science
 from launch.pool import ASKED_AFTER_S, Answer, Pool
@@ -63,7 +66,7 @@ def main(folder: Path, scene: str) -> None:
 
 def killed_idle(pool: Pool, expressions: Sequence[str]) -> list[Answer]:
     """The trial is begun twice."""
-    time.sleep(2 * ASKED_AFTER_S)
+    time.sleep(2 * ASKED_AFTER_S)  # idle for so long that it is asked first
     for process in psutil.Process().children(recursive=True):
         if process.name().startswith("ray::FaultyWork"):
             process.kill()
@@ -78,11 +81,14 @@ def killed_idle(pool: Pool, expressions: Sequence[str]) -> list[Answer]:
 
 
 def ready_together(pool: Pool, expressions: Sequence[str]) -> list[Answer]:
-    """What one look gives, and then whatever it has left."""
-    start(pool, expressions)
-    while any(seat.stage == "asked" for seat in pool._seats):  # they may have been idle for long
-        list(pool.wait(timeout_s=0.5))
-    time.sleep(5.0)  # a death is known after two
+    """What one look gives, once all are over."""
+    import ray  # not before `cluster` has set what it reads
+
+    with mock.patch.object(launch.pool, "ASKED_AFTER_S", math.inf):  # all begin at once
+        start(pool, expressions)
+    calls = [seat.reference for seat in pool._seats]
+    ready, _ = ray.wait(calls, num_returns=len(calls), timeout=60)
+    assert len(ready) == len(calls)
     return list(pool.wait(timeout_s=0.0))
 
 

@@ -288,6 +288,14 @@ def _fn(x):
         ({"fn": 7}, "`fn` of operator 'own' must be a function, got 7"),
         ({"params": (Param("beta"), Param("beta"))}, "two parameters of one name"),
         ({"commutative": True}, "'own' is unary and cannot be commutative"),
+        (
+            {"notation": Notation("{a} + {b:2+}", "{a}")},
+            "'own' is unary and its `notation` must not",
+        ),
+        (
+            {"notation": Notation("{a}", "f([a], [b])")},
+            "'own' is unary and its `notation` must not",
+        ),
     ],
 )
 def test_an_impossible_operator_is_refused(fields: dict[str, Any], message: str):

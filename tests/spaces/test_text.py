@@ -194,19 +194,19 @@ def test_the_limits_are_where_they_are_said_to_be():
     ],
 )
 def test_hostile_text_is_refused_at_once(text: str):
-    begin = time.perf_counter()
+    begin = time.process_time()
     with pytest.raises(ExpressionError) as caught:
         parse(text, PAPER)
-    assert time.perf_counter() - begin < 0.2
+    assert time.process_time() - begin < 0.2
     assert len(str(caught.value)) < 500
 
 
 def test_hostile_text_that_doubles_at_each_step_stays_small():
     text = "".join(f"u{i + 1} = add(u{i}, u{i}); " for i in range(1, 60))
     candidate = parse("u1 = add(x, x); " + text + "u60", PAPER)
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert parse(str(candidate), PAPER) == candidate
-    assert time.perf_counter() - begin < 0.2
+    assert time.process_time() - begin < 0.2
 
 
 FRAGMENTS = st.sampled_from(
