@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from search.journal import Journal
 from search.outcome import BY_CHANCE, Outcome
@@ -177,8 +176,8 @@ def _outcome(planner: Planner, answer: Answer, lost_nodes: Counter[int]) -> Outc
         if lost_nodes[answer.trial.id] <= LOST_NODES:
             planner.give_back(answer.trial)
             return None
-    if answer.result is not None:
-        return outcome_of(answer.result)
+    if answer.report is not None:
+        return answer.report.outcome
     if answer.error:
         return Outcome("failed", details={"reason": answer.error})
     if answer.late:
@@ -190,19 +189,6 @@ def _outcome(planner: Planner, answer: Answer, lost_nodes: Counter[int]) -> Outc
         return Outcome("failed", details={"reason": reason, BY_CHANCE: True})
     planner.give_back(answer.trial)
     return None
-
-
-def outcome_of(result: Mapping[str, Any]) -> Outcome:
-    """A trainer's result as the journal keeps it."""
-    kept = ("reason", "curve", "beta", "steps", "seconds")
-    ok = result["status"] == "ok"
-    return Outcome(
-        result["status"],
-        result["accuracy"] if ok else None,
-        result["loss"] if ok else None,
-        float(result.get("elapsed", 0.0)),
-        {name: result[name] for name in kept if result.get(name) is not None},
-    )
 
 
 def _cores(run: Run, room: Room) -> list[tuple[int, ...]] | None:

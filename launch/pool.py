@@ -20,6 +20,7 @@ from search.outcome import Trial
 from .config import PlacementConfig
 from .errors import RunFailedError
 from .installation import difference, installation
+from .message import Report, Task
 from .worker import Assignment, Worker, environment
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class Answer:
 
     trial: Trial
     worker: int
-    result: dict[str, Any] | None = None
+    report: Report | None = None
     died: str = ""
     """The worker died under the trial; why."""
     began: bool = True
@@ -69,8 +70,8 @@ class _Seat:
     cores: tuple[int, ...] | None = None
     device: str = ""
     trial: Trial | None = None
-    training: dict[str, int] = field(default_factory=dict)
-    """Seed and steps of the trial."""
+    task: bytes = b""
+    """What the worker is told of the trial."""
     alone: bool = False
     """Whether the trial is to have the node to itself."""
 
@@ -176,7 +177,8 @@ class Pool:
                 nothing there meanwhile: what kills the worker then is the trial, no neighbour.
         """
         seat = self._free()[0]
-        seat.trial, seat.training, seat.alone = trial, {"seed": seed, "steps": steps}, alone
+        seat.trial, seat.alone = trial, alone
+        seat.task = Task(trial.expression, seed, steps).pack()
         if alone and self._neighbours(seat):
             seat.enter("waiting")
         else:
@@ -259,8 +261,7 @@ class Pool:
             self._train(seat)
 
     def _train(self, seat: _Seat) -> None:
-        assert seat.trial is not None
-        seat.enter("training", seat.actor.train.remote(seat.trial.expression, **seat.training))
+        seat.enter("training", seat.actor.train.remote(seat.task))
 
     def _leave(self, seat: _Seat) -> None:
         """The seat has no trial any more."""
@@ -326,7 +327,8 @@ class Pool:
                 self.introduce(f"{seat.name}: {device}")
             self._leave(seat)
             seat.enter("idle")
-            return None if trial is None else Answer(trial, seat.number, result=value)
+            if trial is not None:
+                return Answer(trial, seat.number, report=Report.unpack(value))
         return None
 
     def _arrive(self, seat: _Seat, place: Any) -> None:

@@ -24,7 +24,7 @@ class Tally:
     busy_s: float = 0.0
     training_s: float = 0.0
     compile_s: float = 0.0
-    compilations: dict[int, int] = field(default_factory=dict)
+    compilations: int = 0
     peak_memory_mb: float = 0.0
     devices: list[str] = field(default_factory=list)
     lost_nodes: Counter[int] = field(default_factory=Counter)
@@ -34,14 +34,13 @@ class Tally:
         """Adds what a worker reported of its own effort."""
         self.last_answer = time.monotonic()
         self.trials += 1
-        result = answer.result or {}
-        seconds = result.get("seconds", {})
-        self.busy_s += result.get("elapsed", 0.0)
-        self.training_s += sum(seconds.get(part, 0.0) for part in ("start", "train", "evaluate"))
-        self.compile_s += seconds.get("compile", 0.0)
-        made = self.compilations.get(answer.worker, 0) + result.get("compilations", 0)
-        self.compilations[answer.worker] = made
-        self.peak_memory_mb = max(self.peak_memory_mb, result.get("peak_memory_mb", 0.0))
+        if answer.report is None:
+            return
+        self.busy_s += answer.report.outcome.seconds
+        self.training_s += answer.report.training_s
+        self.compile_s += answer.report.compile_s
+        self.compilations += answer.report.compilations
+        self.peak_memory_mb = max(self.peak_memory_mb, answer.report.peak_memory_mb)
 
     def details(self) -> dict[str, Any]:
         """As the journal keeps it; `wall_s` runs from the first dispatch to the last answer."""
@@ -57,7 +56,7 @@ class Tally:
             "busy_s": self.busy_s,
             "training_s": self.training_s,
             "compile_s": self.compile_s,
-            "compilations": sum(self.compilations.values()),
+            "compilations": self.compilations,
             "peak_memory_mb": self.peak_memory_mb,
             "devices": self.devices,
         }

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from trainers.environment import ALLOCATOR, tune_xla
 
 from .installation import installation
+from .message import Report, Task
 
 if TYPE_CHECKING:
     from spaces import OperatorSource, OperatorTable
@@ -183,8 +184,14 @@ class Worker:
         )
         return str(jax.devices()[0].device_kind)
 
-    def train(self, expression: str, *, seed: int, steps: int) -> dict[str, Any]:
-        """Scores one candidate; see `trainers.Result.to_dict` for what comes back.
+    def train(self, task: bytes) -> bytes:
+        """Trains what a packed `Task` asks for; returns a packed `Report`."""
+        asked = Task.unpack(task)
+        result = self.score(asked.expression, seed=asked.seed, steps=asked.steps)
+        return Report.of(result).pack()
+
+    def score(self, expression: str, *, seed: int, steps: int) -> dict[str, Any]:
+        """Trains one candidate; see `trainers.Result.to_dict` for what comes back.
 
         `elapsed` is the wall-clock of the whole call in seconds, `peak_memory_mb` that of the
         process so far.

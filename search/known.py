@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .journal import Journal
+from .json_text import as_json
 from .outcome import Outcome, Trial
-from .row_writer import as_json, real
+from .row_writer import real
 from .schema import KNOWN_SCHEMA, CandidateRow, statements
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def keep(journal: Journal, trainings: Iterator[KnownTraining]) -> None:
             there.add(key)
             origin, outcome = (training.run, training.trial), training.outcome
             measured = (outcome.status, real(outcome.reward), real(outcome.loss))
-            details = as_json(dict(outcome.details))
+            details = as_json(outcome.details)
             journal.add_row("known_outcomes", *key, *origin, *measured, details)
 
 

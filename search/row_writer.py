@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .database import Connection
+from .json_text import as_json
 from .outcome import Outcome, Trial
 from .row_reader import HEAD, RowReader
 from .schema import CandidateRow, ProposalRow
@@ -95,7 +96,7 @@ class RowWriter(RowReader):
         measured = (trial, outcome.status, *map(real, (outcome.reward, outcome.loss)))
         now = time.time()
         times = (now, self._sitting, time.monotonic() - self._began)
-        own, details = (*measured, float(outcome.seconds)), as_json(dict(outcome.details))
+        own, details = (*measured, float(outcome.seconds)), as_json(outcome.details)
         self._add("outcomes", *own, details, *times, seal(*own, *times), seal(details))
         self._last = now
 
@@ -168,15 +169,6 @@ class RowWriter(RowReader):
             "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", (HEAD, text, seal(HEAD, text))
         )
         return head
-
-
-_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=True, check_circular=False)
-"""Looking for circles would take a third of the time, and what is written has none."""
-
-
-def as_json(value: Any) -> str:
-    """A value as the journal keeps it."""
-    return _JSON.encode(value)
 
 
 def real(value: float | None) -> float | None:

@@ -143,7 +143,7 @@ def instant_worker(seconds: float) -> type:
                 os.sched_setaffinity(0, cores)
             return "nothing"
 
-        def train(self, expression: str, *, seed: int, steps: int) -> dict[str, Any]:
+        def score(self, expression: str, *, seed: int, steps: int) -> dict[str, Any]:
             begin = time.perf_counter()
             waited = 0.0 if self._ended is None else begin - self._ended
             time.sleep(seconds)

@@ -16,7 +16,14 @@ from unittest import mock
 
 import numpy as np
 
+from launch.message import Report, Task
 from search.outcome import Trial
+
+TASK = Task("mul(x, sigmoid(scale(x)))", seed=0, steps=1).pack()
+"""What a worker is told of a trial."""
+
+ANSWER = Report.of({"status": "ok", "accuracy": 0.5, "loss": 1.0}).pack()
+"""What it answers at least."""
 
 
 def examine_table(candidates: int) -> list[dict[str, Any]]:
@@ -135,7 +142,7 @@ class IdleRay:
             place=self._answering(place),
             check=self._answering("images"),
             set_up=self._answering("cpu"),
-            train=self._answering({}, self.training),
+            train=self._answering(ANSWER, self.training),
         )
         remote = SimpleNamespace(remote=lambda: actor)
         errors = ModuleType("ray.exceptions")
@@ -195,8 +202,8 @@ def ray_table(counts: Sequence[int]) -> list[dict[str, Any]]:
         def sleep(self, seconds: float) -> None:
             time.sleep(seconds)
 
-        def answer(self, *_: Any, **__: Any) -> dict[str, float]:
-            return {"accuracy": 0.5}
+        def answer(self, *_: Any) -> bytes:
+            return ANSWER
 
     kind: Any = ray.remote(Actor)
     idle, at_work = (kind.options(num_cpus=1, enable_task_events=False).remote() for _ in range(2))
@@ -211,7 +218,7 @@ def ray_table(counts: Sequence[int]) -> list[dict[str, Any]]:
             ray.wait(pending, num_returns=len(pending), timeout=0)
 
         def trial(pending: list[Any] = pending) -> None:
-            own = idle.answer.remote("mul(x, sigmoid(scale(x)))", seed=0, steps=1)
+            own = idle.answer.remote(TASK)
             ray.wait([own, *pending], num_returns=1, timeout=60)
             ray.get(own)
 
@@ -272,8 +279,8 @@ def sizes_table(per_node: int) -> list[dict[str, Any]]:
         ("images of CIFAR-10, 16 pixels", "node", CIFAR10.examples * 16 * 16 * 3 + labels),
         ("where it is and its code", "worker", len(pickle.dumps(dict(installation())))),
         ("assignment", "worker", len(pickle.dumps(assignment))),
-        ("call", "trial", len(pickle.dumps(((expression,), {"seed": 0, "steps": 10_000})))),
-        ("result without β", "trial", len(pickle.dumps(plain))),
-        ("result of a ResNet-20 with three β", "trial", len(pickle.dumps(long))),
+        ("call", "trial", len(Task(expression, 0, 10_000).pack())),
+        ("result without β", "trial", len(Report.of(plain).pack())),
+        ("result of a ResNet-20 with three β", "trial", len(Report.of(long).pack())),
     )
     return [{"what": what, "once_a": often, "bytes": size} for what, often, size in things]

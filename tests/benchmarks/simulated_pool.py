@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from launch.message import Report
 from launch.pool import Answer
 from search.outcome import Trial
 
@@ -248,7 +249,7 @@ class SimulatedPool:
         self._free.append(seat)
         if trial is None:
             return None
-        return Answer(trial, number, result=self.result(trial, moment - began))
+        return Answer(trial, number, report=Report.of(self.result(trial, moment - began)))
 
     def _lose(self, node: int, moment: float) -> None:
         """A node is gone, and its trials with it; another comes in its place."""

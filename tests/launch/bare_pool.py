@@ -57,7 +57,7 @@ def main(folder: Path, scene: str) -> None:
             "died": bool(answer.died),
             "began": answer.began,
             "error": answer.error,
-            "done": bool(answer.result),
+            "done": answer.report is not None,
         }
         for answer in told
     ]

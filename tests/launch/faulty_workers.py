@@ -53,7 +53,7 @@ def worker(faults: str, folder: Path) -> type:
                 os.kill(os.getpid(), signal.SIGKILL)
             return "nothing"
 
-        def train(self, expression: str, *, seed: int, steps: int) -> dict[str, Any]:
+        def score(self, expression: str, *, seed: int, steps: int) -> dict[str, Any]:
             fault = next((fault for part, fault in MEETS.items() if part in expression), "")
             digest = hashlib.sha256(f"{expression} {seed} {steps}".encode()).digest()
             mark = folder / f"{digest.hex()}.met"

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from launch.cli import run
-from launch.driver import outcome_of
 from launch.flags import build
+from launch.message import Report
 from launch.prepare import load_data, make_planner
 from launch.run import start_or_resume
 from launch.worker import Assignment, operator_table
@@ -57,7 +57,7 @@ def made(tmp_path_factory) -> tuple[Path, str]:
         for trial in planner.due(1):
             candidate = parse(trial.expression, operators, hidden=tuple(PAPER))
             result = trainer.run(candidate, seed=trial.replicate)
-            planner.record([(trial, outcome_of(result.to_dict()))])
+            planner.record([(trial, Report.of(result.to_dict()).outcome)])
     planner.conclude()
     opened.journal.close()
     return folder / "run", spec
