@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from search.json_text import JsonObject, as_json
@@ -29,7 +29,7 @@ class Task:
 
     def pack(self) -> bytes:
         """As it is sent."""
-        return as_json(astuple(self)).encode()
+        return as_json((self.expression, self.seed, self.steps)).encode()
 
     @classmethod
     def unpack(cls, message: bytes) -> Task:

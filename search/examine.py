@@ -21,10 +21,9 @@ from spaces import (
     Prober,
     canonical,
     fingerprint_of,
-    formula,
-    latex,
     run_preflight,
 )
+from spaces.formula import formula_and_latex
 from spaces.naming import shared_table
 from spaces.probe import Probe
 
@@ -94,11 +93,12 @@ class Examiner:
             if equal_to is None:
                 print_ = found
                 curve = np.stack([probe.start_value, probe.start_slope])
+        formula, latex = formula_and_latex(candidate, self._operators)
         return CandidateRow(
             id=len(self._roots) + 1,
             expression=text,
-            formula=formula(candidate, self._operators),
-            latex=latex(candidate, self._operators),
+            formula=formula,
+            latex=latex,
             name=name,
             verdict=verdict,
             reason=reason,

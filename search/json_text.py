@@ -12,7 +12,7 @@ _JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=True, check_circular=F
 
 def as_json(value: Any) -> str:
     """A value as the journal keeps it; of a `JsonObject` the very text that it was made of."""
-    return value.text if isinstance(value, JsonObject) else _JSON.encode(value)
+    return value.text if type(value) is JsonObject else _JSON.encode(value)
 
 
 class JsonObject(Mapping[str, Any]):

@@ -8,7 +8,7 @@ the outputs of earlier core units. The output of the last unit is the activation
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,11 @@ class CoreUnit:
         """The inputs that the output depends on: both, or the first alone of a pass-through."""
         return (self.input1,) if self.binary == FIRST else self.inputs
 
+    @property
+    def plain(self) -> bool:
+        """Whether nothing is said of an operand that is not read."""
+        return self.binary != FIRST or (self.input2 == 0 and self.unary2 == IDENTITY)
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -41,6 +46,8 @@ class Candidate:
     """
 
     units: tuple[CoreUnit, ...]
+    _reads: tuple[int, ...] | None = field(default=None, init=False, repr=False, compare=False)
+    """What `reads` gives, once somebody has asked."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "units", tuple(self.units))
@@ -64,12 +71,15 @@ class Candidate:
 
     def reads(self) -> tuple[int, ...]:
         """How many operands of used units read x, unit 1, unit 2, …"""
-        counts = [0] * (len(self.units) + 1)
-        for number in range(len(self.units), 0, -1):
-            if counts[number] or number == len(self.units):
-                for source in self.units[number - 1].read:
-                    counts[source] += 1
-        return tuple(counts)
+        if self._reads is None:
+            counts = [0] * (len(self.units) + 1)
+            for number in range(len(self.units), 0, -1):
+                if counts[number] or number == len(self.units):
+                    for source in self.units[number - 1].read:
+                        counts[source] += 1
+            object.__setattr__(self, "_reads", tuple(counts))
+        assert self._reads is not None
+        return self._reads
 
     def pruned(self) -> Candidate:
         """The same function without the units that its output does not depend on."""
@@ -82,6 +92,8 @@ class Candidate:
             order: Positions (from 0) of the units that stay; the output's comes last. What a
                 pass-through unit does not read is set to x.
         """
+        if all(unit.plain for unit in self.units) and [*order] == [*range(len(self.units))]:
+            return self
         number = {0: 0} | {position + 1: new for new, position in enumerate(order, start=1)}
 
         def moved(unit: CoreUnit) -> CoreUnit:

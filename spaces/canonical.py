@@ -89,7 +89,9 @@ def _simplified(candidate: Candidate, operators: OperatorSet) -> Candidate:
 
 
 def _in_text_order(candidate: Candidate) -> Candidate:
-    """Numbers the units as `parse(to_text(candidate))` would."""
+    """Numbers the units as `parse(to_text(candidate))` would; two have one order only."""
+    if len(candidate.units) <= 2:
+        return candidate
     reads = candidate.reads()
     finished: list[int] = []
 

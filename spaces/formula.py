@@ -22,12 +22,18 @@ def formula(candidate: Candidate, operators: OperatorSet) -> str:
     Trainable vectors get subscripts if there are several of one name; units that are read more than
     once stand behind the formula: `u₁ + cos(u₁), u₁ = x · σ(x)`.
     """
-    return _Writer(candidate, operators, latex=False).write()
+    return _Writer(_Names(candidate, operators), latex=False).write()
 
 
 def latex(candidate: Candidate, operators: OperatorSet) -> str:
     """The candidate in LaTeX."""
-    return _Writer(candidate, operators, latex=True).write()
+    return _Writer(_Names(candidate, operators), latex=True).write()
+
+
+def formula_and_latex(candidate: Candidate, operators: OperatorSet) -> tuple[str, str]:
+    """Both, at three quarters of their price."""
+    names = _Names(candidate, operators)
+    return _Writer(names, latex=False).write(), _Writer(names, latex=True).write()
 
 
 class _Field(NamedTuple):
@@ -54,17 +60,44 @@ def _template(text: str, level: int) -> tuple[tuple[_Field, ...], str]:
     return tuple(fields), rest
 
 
-class _Writer:
-    def __init__(self, candidate: Candidate, operators: OperatorSet, *, latex: bool) -> None:
+class _Names:
+    """What of a candidate is written by a name."""
+
+    def __init__(self, candidate: Candidate, operators: OperatorSet) -> None:
         from .catalogue import known_operators
 
         self.units = candidate.units
         self.known = known_operators(operators)
-        self.latex = latex
         reads = candidate.reads()
         several = [number for number in range(1, len(self.units)) if reads[number] > 1]
         self.shared = {number: order for order, number in enumerate(several, start=1)}
-        self.symbols = self._symbols(reads)
+        """Units that are read more than once, and which of these each is."""
+        self.vectors = self._vectors(reads)
+        """Trainable vectors in use, by name: their slots, in order."""
+
+    def _vectors(self, reads: Sequence[int]) -> dict[str, list[int]]:
+        found: dict[str, list[int]] = {}
+        for number, unit in enumerate(self.units):
+            if not reads[number + 1] and number + 1 < len(self.units):
+                continue
+            for place, name in enumerate((unit.unary1, unit.unary2, unit.binary)):
+                if place == 1 and unit.binary == FIRST:
+                    continue
+                for param in self.known[name].params:
+                    found.setdefault(param.name, []).append(3 * number + place)
+        return found
+
+
+class _Writer:
+    def __init__(self, names: _Names, *, latex: bool) -> None:
+        self.units, self.known, self.shared = names.units, names.known, names.shared
+        self.latex = latex
+        self.symbols = {
+            (slot, name): self.symbol(name, order if len(slots) > 1 else None)
+            for name, slots in names.vectors.items()
+            for order, slot in enumerate(slots, start=1)
+        }
+        """How each trainable vector is written: with a subscript if it has namesakes."""
 
     def write(self) -> str:
         body, _ = self.unit(len(self.units))
@@ -112,23 +145,6 @@ class _Writer:
     def unit_name(self, number: int) -> str:
         count = str(self.shared[number])
         return f"u_{{{count}}}" if self.latex else "u" + count.translate(_SUBSCRIPT)
-
-    def _symbols(self, reads: Sequence[int]) -> dict[tuple[int, str], str]:
-        """How each trainable vector in use is written: with a subscript if it has namesakes."""
-        found: dict[str, list[tuple[int, str]]] = {}
-        for number, unit in enumerate(self.units):
-            if not reads[number + 1] and number + 1 < len(self.units):
-                continue
-            for place, name in enumerate((unit.unary1, unit.unary2, unit.binary)):
-                if place == 1 and unit.binary == FIRST:
-                    continue
-                for param in self.known[name].params:
-                    found.setdefault(param.name, []).append((3 * number + place, param.name))
-        return {
-            key: self.symbol(name, order if len(keys) > 1 else None)
-            for name, keys in found.items()
-            for order, key in enumerate(keys, start=1)
-        }
 
     def symbol(self, name: str, order: int | None) -> str:
         plain = rf"\mathrm{{{name}}}".replace("_", r"\_") if self.latex else name

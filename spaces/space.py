@@ -77,13 +77,18 @@ class SearchSpace:
         return tuple(operator.name for operator in operators)
 
     @cached_property
+    def _choices_each(self) -> np.ndarray:
+        """How many choices each decision has, int64 `[T]`."""
+        return np.array([len(decision.choices) for decision in self.decisions], np.int64)
+
+    @cached_property
     def size(self) -> int:
         """How many token sequences there are, exactly."""
         return math.prod(len(decision.choices) for decision in self.decisions)
 
     def sample(self, rng: np.random.Generator) -> tuple[int, ...]:
         """Uniform tokens `[T]`."""
-        return tuple(int(rng.integers(len(decision.choices))) for decision in self.decisions)
+        return tuple(rng.integers(self._choices_each).tolist())
 
     def tokens_at(self, index: int) -> tuple[int, ...]:
         """The tokens `[T]` at place `index` of the enumeration; the last decision varies fastest.

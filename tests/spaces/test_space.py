@@ -239,3 +239,13 @@ def test_a_users_set_spans_a_space():
         "join(fold(x), bend(x))",
         "join(fold(x), fold(x))",
     ]
+
+
+@pytest.mark.parametrize("units", [1, 2, 5])
+def test_a_sample_is_what_one_draw_after_the_other_gives(units):
+    """NumPy draws all tokens in one call; histories that were made one by one stay what they are."""
+    space = SearchSpace(PAPER, units)
+    at_once, one_by_one = (np.random.default_rng([7, units]) for _ in range(2))
+    for _ in range(200):
+        drawn = tuple(int(one_by_one.integers(len(each.choices))) for each in space.decisions)
+        assert space.sample(at_once) == drawn
