@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -223,7 +223,10 @@ class SimulatedPool:
             while self._events and self._events[0][0] <= now:
                 found.append(heapq.heappop(self._events))
             answers = [answer for event in found if (answer := self._happens(*event)) is not None]
-        yield from answers
+            messages = [answer.report.pack() if answer.report else b"" for answer in answers]
+        for answer, message in zip(answers, messages, strict=True):
+            # What a worker has packed the driver has to unpack.
+            yield replace(answer, report=Report.unpack(message)) if message else answer
 
     def _happens(self, moment: float, _: int, what: str, number: int, life: int) -> Answer | None:
         if what == "lost":
