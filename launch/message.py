@@ -29,12 +29,13 @@ class Task:
 
     def pack(self) -> bytes:
         """As it is sent."""
-        return as_json((self.expression, self.seed, self.steps)).encode()
+        return f"{self.seed} {self.steps} {self.expression}".encode()
 
     @classmethod
     def unpack(cls, message: bytes) -> Task:
         """As it was before it was packed."""
-        return cls(*json.loads(message))
+        seed, steps, expression = message.decode().split(" ", 2)
+        return cls(expression, int(seed), int(steps))
 
 
 @dataclass(frozen=True, slots=True)
