@@ -127,3 +127,30 @@ def test_a_run_keeps_the_form_that_it_was_begun_with(
     assert form == kept
     assert (reason == "it was") == (kept == "specialised")
     journal.close()
+
+
+ONE_THREAD = """
+import os
+from pathlib import Path
+from launch.prepare import prepare_jax
+before = os.sched_getaffinity(0)
+prepare_jax()
+import jax.numpy as jnp
+float(jnp.ones((100, 100)).sum())
+tasks = [each for each in Path("/proc/self/task").iterdir()]
+print(sum((each / "comm").read_text().startswith("tf_XLAEigen") for each in tasks),
+      all(os.sched_getaffinity(int(each.name)) == before for each in tasks))
+"""
+
+
+def test_a_driver_computes_in_one_thread_wherever_it_is() -> None:
+    # Handing a step of some microseconds to another thread takes longer than the step.
+    ran = subprocess.run(
+        [sys.executable, "-c", ONE_THREAD],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    assert ran.stdout.split() == ["1", "True"]

@@ -219,3 +219,14 @@ def test_large_candidates_are_canonical_in_time(seed: int):
     found = canonical(deep, PAPER)
     assert canonical(found, PAPER) == found
     assert len(found.units) <= 32
+
+
+def test_what_was_asked_of_a_candidate_is_no_part_of_it():
+    asked, other = (Candidate((CoreUnit(0, 0, "identity", "sigmoid", "mul"),)) for _ in range(2))
+    assert asked.reads() == asked.reads() == (2, 0)
+    assert asked == other and hash(asked) == hash(other) and repr(asked) == repr(other)
+
+
+def test_pruning_forgets_what_is_said_of_an_operand_that_nothing_reads():
+    said = Candidate((CoreUnit(0, 0, "sin", "cos", "first"),))
+    assert said.pruned() == Candidate((CoreUnit(0, 0, "sin", "identity", "first"),))

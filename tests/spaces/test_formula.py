@@ -20,6 +20,7 @@ from spaces import (
     latex,
     parse,
 )
+from spaces.formula import formula_and_latex
 
 BY_HAND = [
     ("x", "x", "x"),
@@ -66,6 +67,7 @@ def test_by_hand(text: str, plain: str, tex: str):
     candidate = parse(text, PAPER)
     assert formula(candidate, PAPER) == plain
     assert latex(candidate, PAPER) == tex
+    assert formula_and_latex(candidate, PAPER) == (plain, tex)
 
 
 @pytest.mark.parametrize("known", CATALOGUE, ids=lambda known: known.key)
