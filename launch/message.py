@@ -1,8 +1,8 @@
 """What a driver and a worker tell each other of a trial.
 
-They do so in bytes, which Ray passes on as they are: of a dictionary it makes a message and a pickle,
-and the driver, which all workers wait for, would pay a tenth of a millisecond each way. The part of a
-result that is meant for the journal is written by the worker as the journal keeps it.
+They do so in bytes, which Ray passes on as they are. With keywords one way and a dictionary the other it
+takes a quarter more of the driver's processor for a call, and the driver is what all workers wait for. The
+part of a result that is meant for the journal is written by the worker, as the journal keeps it.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def latex(candidate: Candidate, operators: OperatorSet) -> str:
 
 
 def formula_and_latex(candidate: Candidate, operators: OperatorSet) -> tuple[str, str]:
-    """Both, at three quarters of their price."""
+    """Both, at four fifths of their price."""
     names = _Names(candidate, operators)
     return _Writer(names, latex=False).write(), _Writer(names, latex=True).write()
 
