@@ -58,7 +58,7 @@ def load_data(science: Science, placement: PlacementConfig) -> Dataset:
 
 def prepare_jax() -> None:
     """The driver computes on the CPU, in steps so short that handing one to another thread costs more
-    than the step: a look at a candidate takes a sixth less with one.
+    than the step: a look at a candidate takes a fifth less of the processor with one.
     """
     os.environ["JAX_PLATFORMS"] = "cpu"
     import jax

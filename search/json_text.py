@@ -6,7 +6,17 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_JSON = json.JSONEncoder(separators=(",", ":"), allow_nan=True, check_circular=False)
+
+def _entries(value: Any) -> dict[str, Any]:
+    """An object of another kind than `dict`."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is nothing that JSON has")
+
+
+_JSON = json.JSONEncoder(
+    separators=(",", ":"), allow_nan=True, check_circular=False, default=_entries
+)
 """Looking for circles would take a third of the time, and what is written has none."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 
 import pytest
 
@@ -69,3 +70,6 @@ def test_an_object_is_read_when_it_is_asked():
     assert (dict(found), len(found), found["b"], found.get("c")) == (json.loads(text), 2, [2], None)
     assert found == {"a": 1, "b": [2]} and found != {"a": 1}
     assert JsonObject("no object").text == "no object"
+    assert as_json(MappingProxyType({"one": found})) == f'{{"one":{text}}}'
+    with pytest.raises(TypeError, match="set is nothing that JSON has"):
+        as_json({1})
