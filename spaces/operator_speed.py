@@ -1,10 +1,10 @@
 """What an operator costs beside tanh: whether it would slow a whole search down.
 
 Timed is what training does, the value and its gradients, compiled, on `ELEMENTS` numbers, in CPU time
-and in turns with tanh, so that other work on the machine hardly counts. Measured on two x86
-cores under load (jax 0.10), in multiples of tanh: the paper's operators 0.3 to 8, Mish 2, ndtri 5,
-lgamma 6, gammainc 12, digamma 24, betainc 60, a loop of 500 sines 300 to 1,100, expi, which JAX
-differentiates through a long series, more than 100,000.
+and in turns with tanh, so that other work on the machine hardly counts: measurements of one operator
+lie within a tenth of each other. On two x86 cores (jax 0.10), in multiples of tanh: the paper's
+operators 0.4 to 3, Mish 2, ndtri 6, lgamma 7, gammainc 11, digamma 20, betainc 60, a loop of 500 sines
+500, expi, which JAX differentiates through a long series, more than 100,000.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ LIMIT = 100.0
 
 ELEMENTS = 8192
 CHANNELS = 8
-_TURNS = 30
-_CALLS = 5
-"""Of each in a turn."""
+_TURNS = 9
+_TURN_S = 0.01
+"""CPU seconds that each has in a turn: some ticks of a kernel's clock, see `_seconds`."""
 _ENOUGH_S = 0.3
-"""No further call is timed once so much has been spent."""
+"""No further turn begins once so much has been spent on the operator."""
 _SHARE = 0.1
 """Tanh is timed for at least so much of the operator's time: one that takes a third of a second has a
-single turn, and five calls of tanh are over before a disturbance is."""
+single turn, and ten milliseconds of tanh are over before a disturbance is."""
+_SETTLES_S = 0.001
 
 
 def cost_of(operator: Operator) -> float:
@@ -45,14 +46,10 @@ def cost_of(operator: Operator) -> float:
     own()
     ratios, spent = [], 0.0
     while len(ratios) < _TURNS and spent < _ENOUGH_S:
-        took: list[float] = []
-        while len(took) < _CALLS and spent + sum(took) < _ENOUGH_S:
-            took.append(_seconds(own))
-        took_tanh: list[float] = []
-        while len(took_tanh) < _CALLS or sum(took_tanh) < _SHARE * sum(took):
-            took_tanh.append(_seconds(tanh))
-        ratios.append(min(took) / max(min(took_tanh), 1e-6))
-        spent += sum(took)
+        seconds, calls = _seconds(own, _TURN_S)
+        seconds_of_tanh, calls_of_tanh = _seconds(tanh, max(_TURN_S, _SHARE * seconds))
+        ratios.append((seconds / calls) / (seconds_of_tanh / calls_of_tanh))
+        spent += seconds
     return statistics.median(ratios)
 
 
@@ -76,8 +73,16 @@ def _compiled(operator: Operator) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(value_and_slopes(inputs, params))
 
 
-def _seconds(call: Callable[[], Any]) -> float:
-    """CPU seconds of one call."""
-    begin = time.process_time()
-    call()
-    return time.process_time() - begin
+def _seconds(call: Callable[[], Any], enough: float) -> tuple[float, int]:
+    """CPU seconds of as many calls as take `enough`, and how many that were.
+
+    All of them are timed as one. XLA computes in a thread of its own, whose time Linux adds to the
+    process's only at a tick or when the thread pauses: a call of a millisecond can look as if it
+    took the tenth of one, and the next as if it took ten.
+    """
+    begin, calls = time.process_time(), 0
+    while time.process_time() - begin < enough:
+        call()
+        calls += 1
+    time.sleep(_SETTLES_S)
+    return time.process_time() - begin, calls
