@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from . import onednn, onednn_convolution
 from .kernel_gradient import kernel_gradient, pays
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -42,8 +43,11 @@ def conv3x3(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
     Returns:
         [B, ⌈H / stride⌉, ⌈W / stride⌉, C'].
     """
-    if x.dtype == jnp.float32 and jax.default_backend() == "cpu":
-        return _arranged(stride, x, kernel)
+    if jax.default_backend() == "cpu":
+        if onednn.computes(x.dtype.name):
+            return onednn_convolution.convolve(stride, x, kernel)
+        if x.dtype == jnp.float32:
+            return _arranged(stride, x, kernel)
     return _plain(x, kernel, (stride, stride))
 
 

@@ -87,5 +87,28 @@ def sum_over_shares(
     )(batch, *others)
 
 
+def map_over_shares(
+    function: Callable[..., jax.Array], batch: jax.Array, *shared: jax.Array
+) -> jax.Array:
+    """Does for each device's share of a batch what XLA cannot split: a foreign function.
+
+    Args:
+        function: Of an array like `batch`, of fewer images, and of `shared`; to one of as many images.
+        batch: An array whose first axis is the batch, laid out as `BatchLayout` does.
+        shared: Arrays that each device needs whole.
+    """
+    devices = jax.devices()
+    shares = shares_of(len(batch), len(devices))
+    if shares == 1:
+        return function(batch, *shared)
+    return jax.shard_map(
+        function,
+        mesh=_mesh(devices[:shares]),
+        in_specs=(PartitionSpec(_BATCH), *(PartitionSpec() for _ in shared)),
+        out_specs=PartitionSpec(_BATCH),
+        check_vma=False,
+    )(batch, *shared)
+
+
 def _mesh(devices: Sequence[Any]) -> Mesh:
     return Mesh(np.array(devices), (_BATCH,))

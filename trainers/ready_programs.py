@@ -30,6 +30,7 @@ from spaces.scratch import scratch_path
 from spaces.source_code import source_digest
 
 from .compile_cache import all_compiled, keep_latest, kept_programs, turn, usable
+from .onednn import computes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,6 +98,7 @@ def trainer_name(
         (table.core_units, table.beta_init, len(table.unary), operators),
         [(each.shape, each.dtype.str, each.tobytes()) for each in constants],
         shapes,
+        computes(config.precision),
     )
 
 

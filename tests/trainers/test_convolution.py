@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 from jax import lax
 
+from trainers import convolution
 from trainers.convolution import conv3x3, pixels_at_once
+
+
+@pytest.fixture(autouse=True)
+def xla(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no oneDNN."""
+    monkeypatch.setattr(convolution.onednn, "computes", lambda _: False)
 
 
 def plain(x: jax.Array, kernel: jax.Array, stride: int = 1) -> jax.Array:

@@ -12,8 +12,15 @@ import numpy as np
 import pytest
 from jax import lax
 
+from trainers import convolution
 from trainers.convolution import conv3x3
 from trainers.kernel_gradient import kernel_gradient, pays
+
+
+@pytest.fixture(autouse=True)
+def xla(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where there is no oneDNN."""
+    monkeypatch.setattr(convolution.onednn, "computes", lambda _: False)
 
 
 def plain(x: jax.Array, cotangent: jax.Array, stride: int) -> jax.Array:

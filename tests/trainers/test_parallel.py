@@ -1,10 +1,12 @@
 import json
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from trainers.onednn import SWITCH
 from trainers.parallel import BatchLayout
 
 SCRIPT = """
@@ -23,6 +25,7 @@ found = trainer.run(parse("gate(scale(x), x)", PAPER), seed=0)
 print(json.dumps({
     "parts": driver._layout.parts,
     "partitions": "num_partitions=3" in trainer._traced.train.as_text(),
+    "gathered": "all-gather" in trainer._traced.train.as_text(),
     "losses": [point.loss for point in found.curve],
     "loss": found.loss,
     "accuracy": found.accuracy,
@@ -31,22 +34,25 @@ print(json.dumps({
 """
 
 
-def trained(cores: int) -> dict:
+def trained(cores: int, onednn: str) -> dict:
     ran = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(cores)],
         capture_output=True,
         text=True,
         timeout=300,
         check=True,
+        env={**os.environ, SWITCH: onednn},
     )
     return json.loads(ran.stdout)
 
 
 @pytest.mark.slow
-def test_a_batch_in_parts_trains_the_same():
-    whole, split = trained(1), trained(3)
+@pytest.mark.parametrize("onednn", ["1", "0"])
+def test_a_batch_in_parts_trains_the_same(onednn: str):
+    whole, split = trained(1, onednn), trained(3, onednn)
     assert (whole["parts"], split["parts"]) == (1, 3)
     assert split["partitions"] and not whole["partitions"]
+    assert not split["gathered"]  # each device has its images and no others
     # Sums of BatchNorm and of gradients are made in another order: rounding, a dozen steps on.
     np.testing.assert_allclose(split["losses"], whole["losses"], rtol=2e-5)
     np.testing.assert_allclose(split["loss"], whole["loss"], rtol=2e-5)

@@ -1,0 +1,116 @@
+"""Functions of Python that XLA calls: what they are given, what they raise, from which threads."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+import sys
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from trainers import foreign
+from trainers.foreign import Operand, register
+
+pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA calls them on a CPU")
+
+
+def array(operand: Operand) -> np.ndarray:
+    """The floats in XLA's memory."""
+    pointer = ctypes.cast(operand.address, ctypes.POINTER(ctypes.c_float))
+    return np.ctypeslib.as_array(pointer, operand.shape)
+
+
+def test_a_function_has_its_operands_its_attributes_and_room_for_its_result():
+    seen = []
+
+    def weigh(operands: Sequence[Operand], result: Operand, attributes: Sequence[int]) -> None:
+        seen.append((operands, result, list(attributes)))
+        left, right = (array(each) for each in operands)
+        array(result)[:] = left.T * attributes[0] + right * attributes[1]
+
+    register("weigh", weigh)
+    left = np.arange(6, dtype=np.float32).reshape(2, 3)
+    right = np.ones((3, 2), np.float32)
+
+    @jax.jit
+    def program(left: jax.Array, right: jax.Array) -> jax.Array:
+        call = jax.ffi.ffi_call("weigh", jax.ShapeDtypeStruct((3, 2), jnp.float32))
+        return call(left + 1, right, second=np.int64(-5), first=np.int64(2**40)) - 1
+
+    np.testing.assert_array_equal(program(left, right), (left + 1).T * 2.0**40 - 5 - 1)
+    ((operands, result, attributes),) = seen
+    assert [each.shape for each in operands] == [(2, 3), (3, 2)]
+    assert (result.shape, result.dtype, attributes) == ((3, 2), 11, [2**40, -5])
+    assert array(result).dtype == np.float32
+
+
+def test_what_a_function_raises_jax_raises_and_the_next_call_is_as_good_as_ever():
+    calls = []
+
+    def fail_first(operands: Sequence[Operand], result: Operand, _: Sequence[int]) -> None:
+        calls.append(result)
+        if len(calls) == 1:
+            raise ValueError("no β today")
+        array(result)[:] = array(operands[0])
+
+    register("fail_first", fail_first)
+    program = jax.jit(lambda x: jax.ffi.ffi_call("fail_first", x)(x))
+    with pytest.raises(jax.errors.JaxRuntimeError, match=r"fail_first: ValueError\('no β today'\)"):
+        program(jnp.ones(3)).block_until_ready()
+    assert program(jnp.ones(3)).tolist() == [1.0, 1.0, 1.0]
+
+
+def test_a_name_keeps_its_first_function():
+    def fill(number: float) -> foreign.Function:
+        def function(_: Sequence[Operand], result: Operand, __: Sequence[int]) -> None:
+            array(result)[:] = number
+
+        return function
+
+    register("fill", fill(1.0))
+    register("fill", fill(2.0))
+    assert jax.jit(lambda x: jax.ffi.ffi_call("fill", x)(x))(jnp.zeros(2)).tolist() == [1.0, 1.0]
+
+
+def test_another_version_of_the_interface_is_refused(monkeypatch: pytest.MonkeyPatch):
+    """Its structures may be others: better no answer than one read from the wrong place."""
+    monkeypatch.setattr(foreign, "MAJOR", foreign.MAJOR + 1)
+    called = []
+    with pytest.raises(jax.errors.JaxRuntimeError, match="of XLA's foreign functions"):
+        register("too_new", lambda *arguments: called.append(arguments))
+        jax.jit(lambda x: jax.ffi.ffi_call("too_new", x)(x))(jnp.zeros(2)).block_until_ready()
+    assert not called
+
+
+SCRIPT = """
+import threading, time
+from trainers.parallel import use_cores
+use_cores(2)
+import jax, jax.numpy as jnp
+from trainers.foreign import register
+from trainers.parallel import BatchLayout, map_over_shares
+meet = threading.Barrier(2, timeout=60)
+
+def wait(operands, result, attributes):
+    meet.wait()
+
+register("wait", wait)
+layout = BatchLayout.over(jax.devices(), 4)
+call = lambda x: jax.ffi.ffi_call("wait", jax.ShapeDtypeStruct(x.shape, x.dtype))(x)
+program = jax.jit(lambda x: map_over_shares(call, x), in_shardings=layout.split)
+program(jnp.zeros((4, 2))).block_until_ready()
+last = program(jnp.zeros((4, 2)))
+print("met", last.shape)
+"""
+
+
+def test_two_devices_call_at_a_time_and_a_process_may_end_meanwhile():
+    """The barrier is for two: called one after the other, the first would wait in vain."""
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "met (4, 2)", "")

@@ -1,0 +1,107 @@
+"""oneDNN's convolutions as an operation of XLA programs, with its gradients.
+
+XLA is told of three foreign functions when this module is imported, so that programs that were
+compiled by other processes find them.
+
+Letters: B batch, H W C image, C' output channels.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from .foreign import Operand, register
+from .onednn import DTYPES, Shapes, compute
+from .parallel import map_over_shares, sum_over_shares
+
+_DTYPES = {11: DTYPES["float32"], 16: DTYPES["bfloat16"]}
+"""By XLA's numbers."""
+
+_FORWARD, _OF_IMAGE, _OF_KERNEL = (
+    f"actsearch_onednn_{way}" for way in ("forward", "input", "kernel")
+)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def convolve(stride: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """A 3 x 3 convolution with one pixel of zeros around the image.
+
+    Args:
+        stride: Of both directions.
+        x: [B, H, W, C].
+        kernel: [3, 3, C, C'], of the same dtype, for which `onednn.computes`.
+
+    Returns:
+        [B, ⌈H / stride⌉, ⌈W / stride⌉, C'].
+    """
+    _, height, width, _ = x.shape
+    shape = -(-height // stride), -(-width // stride), kernel.shape[-1]
+    return map_over_shares(functools.partial(_images, _FORWARD, stride, shape), x, kernel)
+
+
+def _forward(
+    stride: int, x: jax.Array, kernel: jax.Array
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return convolve(stride, x, kernel), (x, kernel)
+
+
+def _backward(
+    stride: int, saved: tuple[jax.Array, jax.Array], cotangent: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    of_image = functools.partial(_images, _OF_IMAGE, stride, x.shape[1:])
+    of_kernel = functools.partial(_call, _OF_KERNEL, stride, kernel.shape)
+    return map_over_shares(of_image, cotangent, kernel), sum_over_shares(of_kernel, x, cotangent)
+
+
+convolve.defvjp(_forward, _backward)
+
+
+def _images(
+    name: str, stride: int, shape: tuple[int, ...], batch: jax.Array, kernel: jax.Array
+) -> jax.Array:
+    """An image [H, W, C] of that shape for each one of a batch."""
+    return _call(name, stride, (len(batch), *shape), batch, kernel)
+
+
+def _call(name: str, stride: int, shape: tuple[int, ...], *operands: jax.Array) -> jax.Array:
+    result = jax.ShapeDtypeStruct(shape, operands[0].dtype)
+    return jax.ffi.ffi_call(name, result)(*operands, stride=np.int64(stride))
+
+
+def _compute_forward(
+    operands: Sequence[Operand], result: Operand, attributes: Sequence[int]
+) -> None:
+    image, kernel = operands
+    _compute("forward", attributes, image, kernel, result)
+
+
+def _compute_of_image(
+    operands: Sequence[Operand], result: Operand, attributes: Sequence[int]
+) -> None:
+    cotangent, kernel = operands
+    _compute("input", attributes, result, kernel, cotangent)
+
+
+def _compute_of_kernel(
+    operands: Sequence[Operand], result: Operand, attributes: Sequence[int]
+) -> None:
+    image, cotangent = operands
+    _compute("kernel", attributes, image, result, cotangent)
+
+
+def _compute(
+    way: str, attributes: Sequence[int], image: Operand, kernel: Operand, result: Operand
+) -> None:
+    (stride,) = attributes
+    shapes = Shapes(image.shape, kernel.shape, result.shape, stride, _DTYPES[image.dtype])
+    compute(way, shapes, image.address, kernel.address, result.address)
+
+
+register(_FORWARD, _compute_forward)
+register(_OF_IMAGE, _compute_of_image)
+register(_OF_KERNEL, _compute_of_kernel)
