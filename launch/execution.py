@@ -40,8 +40,10 @@ USUAL = Costs((2.0, 4.5, 10.5), 6.0, 3.0, 1.0, 0.05)
 
 MEASURED: Mapping[str, Costs] = {
     "GenuineIntel 6 85": Costs((4.2, 10.0, 20.0), 10.0, 5.9, 1.0, 0.375),
+    "GenuineIntel 6 207": Costs((2.6, 10.4, 20.4), 10.0, 2.9, 1.2, 0.19),
 }
-"""Of other processors, by `trainers.processor.processor_kind`."""
+"""Of other processors, by `trainers.processor.processor_kind`; of the last with oneDNN's convolutions, which
+take half as long to compile as XLA's, the others with XLA's."""
 
 
 def choose_execution(

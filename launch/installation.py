@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 
 from spaces.source_code import source_digest
+from trainers.onednn import PACKAGE as ONEDNN
 
 PACKAGES = ("spaces", "search", "trainers", "launch")
 """The packages of this project."""
 
-LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy")
+LIBRARIES = ("jax", "jaxlib", "flax", "optax", "numpy", ONEDNN)
 """Libraries whose version may change an outcome."""
 
 

@@ -1,12 +1,13 @@
-"""3 x 3 convolutions, arranged on a CPU so that XLA finds its fast kernel.
+"""3 x 3 convolutions: on a CPU oneDNN's, or else arranged so that XLA finds its fast kernel.
 
-XLA's CPU backend hands a float32 convolution to YNNPACK, which ran at 170 to 210 GFLOP/s on a core,
-only if it reads or writes more than 16 channels; narrower ones ran at 20 to 90 in Eigen. A narrow
-convolution is therefore written as a wide one that computes `m` neighbouring pixels of a row at
-once: their channels lie one after the other, so that the result is the same array, and its kernel
-[3, m + 2, C, m C'] holds `m` shifted copies of the narrow one. Zeros are multiplied too, (m + 2) / 3
-times the work, and still 16 → 16 channels took 0.56 instead of 0.93 ms and 3 → 16 took 0.18 instead
-of 0.75 ms (64 images of 16 x 16, one core of an AMD EPYC of family 26, jaxlib 0.10.2).
+Where there is none (`trainers.onednn`), XLA's CPU backend hands a float32 convolution to YNNPACK,
+which ran at 170 to 210 GFLOP/s on a core, only if it reads or writes more than 16 channels; narrower
+ones ran at 20 to 90 in Eigen. A narrow convolution is therefore written as a wide one that computes
+`m` neighbouring pixels of a row at once: their channels lie one after the other, so that the result
+is the same array, and its kernel [3, m + 2, C, m C'] holds `m` shifted copies of the narrow one. Zeros
+are multiplied too, (m + 2) / 3 times the work, and still 16 → 16 channels took 0.56 instead of 0.93 ms
+and 3 → 16 took 0.18 instead of 0.75 ms (64 images of 16 x 16, one core of an AMD EPYC of family 26,
+jaxlib 0.10.2).
 
 Letters: B batch, H W C image, C' output channels, m pixels computed at once.
 """

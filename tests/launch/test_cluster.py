@@ -250,6 +250,7 @@ HERE_NOW = dict(installation())
         (HERE_NOW, ""),
         ({**HERE_NOW, "actsearch": "of no version"}, ""),
         ({**HERE_NOW, "jax": "0.9.1"}, f"jax 0.9.1 there, {HERE_NOW['jax']} here"),
+        ({**HERE_NOW, "onednn-cpu-gomp": "1"}, "onednn-cpu-gomp 1 there, "),
         ({**HERE_NOW, "code": "f" * 64}, "actsearch 0.1.0 (ffffffffffff) there, 0.1.0 ("),
         ("1a2b3c", "an older actsearch there"),
         ({}, "actsearch None (None) there"),

@@ -19,6 +19,7 @@ from launch.worker import Worker, environment, keeping_to
 from trainers.config import TrainConfig
 
 XEON = "GenuineIntel 6 85"
+NEWER = "GenuineIntel 6 207"
 
 
 def choose(asked="auto", *, core_units=1, image_size=32, processor="", **train):
@@ -63,6 +64,8 @@ def test_auto_turns_once_as_steps_grow():
         (XEON, "resnet20", 32, 128, (713.0, 617.0), 8.6, (7.3, 6.1)),
         (XEON, "resnet20", 32, 128, (815.0, 668.0), 13.6, (8.5, 8.8)),
         (XEON, "resnet20", 32, 128, (741.4, 684.7), 14.4, (7.4, 9.0)),
+        (NEWER, "resnet8", 16, 64, (29.5, 26.6), 5.4, (0.6, 0.6)),
+        (NEWER, "resnet20", 32, 128, (424.4, 354.6), 7.7, (3.8, 3.8)),
     ],
 )
 @pytest.mark.parametrize("steps", [100, 1_000, 10_000])
