@@ -1,4 +1,8 @@
-"""The project's own trainer as a peer, in the traced and in the specialised form."""
+"""The project's own trainer as a peer, in the traced and in the specialised form.
+
+A form is called `traced` or `specialised`, then `[-xla][-bf16]`: `xla` has XLA's own convolutions, as
+where there is no oneDNN.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,9 @@ import dataclasses
 import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+from unittest import mock
 
 import jax
 import numpy as np
@@ -53,12 +59,13 @@ class ActsearchPeer:
         if form not in self._trainers:
             self._trainers[form] = Trainer(self._config(form), self._data, self._table)
         start = time.perf_counter()
-        result = self._trainers[form].run(
-            self._candidates[expression],
-            seed=self._setting.seed,
-            steps=steps,
-            execution="traced" if form.startswith("traced") else "specialised",
-        )
+        with _convolutions(form):
+            result = self._trainers[form].run(
+                self._candidates[expression],
+                seed=self._setting.seed,
+                steps=steps,
+                execution="traced" if form.startswith("traced") else "specialised",
+            )
         return Score(
             status=result.status if result.reason is None else str(result.reason),
             accuracy=result.accuracy,
@@ -89,7 +96,8 @@ class ActsearchPeer:
             )
             statistics = channel_statistics(self._data.train.images)
             functions = StepFunctions(config, child, *statistics, self._data.mirror)
-            compiled = driver.compile(functions, shapes(program))
+            with _convolutions(form):
+                compiled = driver.compile(functions, shapes(program))
             if traced:
                 self._traced[form] = compiled
         program = driver.put(program)
@@ -118,3 +126,10 @@ class ActsearchPeer:
 
     def _config(self, form: str) -> TrainConfig:
         return dataclasses.replace(self._setting.train, precision=precision_of(form))
+
+
+def _convolutions(form: str) -> AbstractContextManager[object]:
+    """What compiles within it has the convolutions of a form."""
+    if "-xla" in form:
+        return mock.patch("trainers.onednn.computes", return_value=False)
+    return nullcontext()

@@ -1,22 +1,26 @@
-"""The child's convolutions one by one: this project's in XLA beside PyTorch's, on one core.
+"""The child's convolutions one by one: XLA's, oneDNN's and PyTorch's, on one core.
 
     uv run --no-sync python tests/benchmarks/convolutions.py --child resnet20 --image-size 32
 
-It needs PyTorch in the environment. For each shape that occurs in the child: the forward pass, the
-gradient of the input and the gradient of the kernel, in GFLOP/s, the best of `--times` runs after
-one to warm up, both libraries in turns in one process with the memory settings of a worker.
-Products with the zeros around an image are not counted.
+XLA's are arranged as this project does where there is no oneDNN; PyTorch's are left out where it is
+not installed. For each shape that occurs in the child: the forward pass, the gradient of the input
+and the gradient of the kernel, in GFLOP/s, the best of `--times` runs after one to warm up, in turns
+in one process with the memory settings of a worker. Products with the zeros around an image are not
+counted. The last line has the milliseconds of all convolutions of a step, without the gradient of
+the images, which no step needs.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 from launch.worker import environment
 from trainers.config import TrainConfig
@@ -24,6 +28,7 @@ from trainers.environment import tune_xla
 from trainers.floor import Layer, layers
 
 WAYS = ("forward", "input's gradient", "kernel's gradient")
+IMAGE_CHANNELS = 3
 
 
 def main() -> None:
@@ -42,22 +47,28 @@ def main() -> None:
     config = TrainConfig(child=asked.child, width=asked.width)
     found = Counter(
         (each.side, each.inputs, each.outputs, each.stride)
-        for each in layers(config, image_size=asked.image_size, channels=3)
+        for each in layers(config, image_size=asked.image_size, channels=IMAGE_CHANNELS)
     )
-    print(
-        "| convolution | in the child | " + " | ".join(f"{way}, XLA / torch" for way in WAYS) + " |"
-    )
+    libraries = {"XLA": _xla, "oneDNN": _onednn}
+    if importlib.util.find_spec("torch"):
+        libraries["torch"] = _torch
+    names = " / ".join(libraries)
+    print("| convolution | in the child | " + " | ".join(f"{way}, {names}" for way in WAYS) + " |")
     print("|---" * (2 + len(WAYS)) + "|")
+    whole = [0.0] * len(libraries)
     for (side, inputs, outputs, stride), count in found.items():
         layer = Layer(side, inputs, outputs, stride)
         flops = 2 * asked.batch_size * layer.products
-        ours, theirs = _ours(layer, asked.batch_size), _theirs(layer, asked.batch_size)
+        runs = [make(layer, asked.batch_size) for make in libraries.values()]
         cells = []
         for way in WAYS:
-            seconds = _best([ours[way], theirs[way]], asked.times)
+            seconds = _best([each[way] for each in runs], asked.times)
             cells.append(" / ".join(f"{flops / each / 1e9:.0f}" for each in seconds))
+            if inputs > IMAGE_CHANNELS or way != "input's gradient":
+                whole = [sum_ + count * each for sum_, each in zip(whole, seconds, strict=True)]
         shape = f"{inputs} → {outputs}, {side}×{side}" + (", stride 2" if stride == 2 else "")
-        print(f"| {shape} | {count} × | " + " | ".join(cells) + " |")
+        print(f"| {shape} | {count} × | " + " | ".join(cells) + " |", flush=True)
+    print(f"all, ms: {' / '.join(f'{1e3 * each:.1f}' for each in whole)} ({names})")
 
 
 def _as_a_worker() -> None:
@@ -69,7 +80,21 @@ def _as_a_worker() -> None:
     os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **wanted})
 
 
+def _xla(layer: Layer, batch: int) -> dict[str, Callable[[], Any]]:
+    with mock.patch("trainers.onednn.computes", return_value=False):
+        return _ours(layer, batch)
+
+
+def _onednn(layer: Layer, batch: int) -> dict[str, Callable[[], Any]]:
+    from trainers.onednn import computes
+
+    if not computes("float32"):
+        sys.exit("oneDNN does not compute here: it takes its package, libgomp and AVX-512")
+    return _ours(layer, batch)
+
+
 def _ours(layer: Layer, batch: int) -> dict[str, Callable[[], Any]]:
+    """Compiled at once, while it is decided who computes."""
     import jax
     import jax.numpy as jnp
 
@@ -88,15 +113,18 @@ def _ours(layer: Layer, batch: int) -> dict[str, Callable[[], Any]]:
         return jax.vjp(lambda kernel: forward(x, kernel), kernel)[1](back)[0]
 
     back = forward(x, kernel)
-    programs = [jax.jit(forward), jax.jit(of_input), jax.jit(of_kernel)]
     arguments = [(x, kernel), (x, kernel, back), (x, kernel, back)]
+    programs = [
+        jax.jit(function).lower(*given).compile()
+        for function, given in zip((forward, of_input, of_kernel), arguments, strict=True)
+    ]
     return {
         way: lambda program=program, given=given: program(*given).block_until_ready()
         for way, program, given in zip(WAYS, programs, arguments, strict=True)
     }
 
 
-def _theirs(layer: Layer, batch: int) -> dict[str, Callable[[], Any]]:
+def _torch(layer: Layer, batch: int) -> dict[str, Callable[[], Any]]:
     import torch
 
     torch.set_num_threads(1)

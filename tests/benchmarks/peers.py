@@ -71,10 +71,10 @@ FORMS = {
         "naive-jax",
     ),
 }
-"""Forms by device, unless others are asked for; see `torch_peer` for the names of PyTorch's."""
+"""Forms by device, unless others are asked for; see `actsearch_peer` and `torch_peer` for further names."""
 
 KNOWN = re.compile(
-    r"(traced|specialised)(-bf16)?|torch-(eager|compile|graphs)(-nchw)?(-bf16)?|naive-jax"
+    r"(traced|specialised)(-xla)?(-bf16)?|torch-(eager|compile|graphs)(-nchw)?(-bf16)?|naive-jax"
 )
 """Names of forms."""
 
