@@ -1,20 +1,23 @@
 """Functions of this process as operations of XLA programs: what XLA calls its foreign function interface.
 
 XLA hands a function pointers to its operands and to room for its results. The structures here are
-those of `xla/ffi/api/c_api.h`, as far as a function of arrays and whole numbers needs them; whoever calls tells
-the version it has, and any of major version 0 has these.
+those of `xla/ffi/api/c_api.h`, as far as a function of arrays and whole numbers needs them. Versions of the
+interface may differ in them: only those that were looked at are spoken to.
 """
 
 from __future__ import annotations
 
 import ctypes
+import functools
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 
-MAJOR = 0
-"""Of the interface: another may have other structures."""
+KNOWN = frozenset({(0, 3), (0, 4), (0, 5)})
+"""Versions of the interface that have these structures: of jaxlib 0.10 to 0.12."""
 _METADATA = 1
 _INTERNAL = 13
 
@@ -125,6 +128,17 @@ _registered: dict[str, Any] = {}
 """What XLA may call must not be collected."""
 
 
+@functools.cache
+def available() -> bool:
+    """Whether this process's JAX has an interface of a known version."""
+    header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
+    try:
+        found = re.findall(r"XLA_FFI_API_(?:MAJOR|MINOR) (\d+)", header.read_text())
+    except OSError:
+        return False
+    return tuple(map(int, found)) in KNOWN
+
+
 Function = Callable[[Sequence[Operand], Operand, Sequence[int]], None]
 """Reads operands and writes the one result; the last are the operation's attributes, ordered by their
 names."""
@@ -134,11 +148,12 @@ def register(name: str, function: Function) -> None:
     """Makes `jax.ffi.ffi_call(name, result)(*operands, **attributes)` call a function.
 
     Args:
-        name: Of the operation; a second registration of the same name does nothing.
+        name: Of the operation; a second registration of the same name does nothing, nor does any
+            where the interface is not `available`.
         function: Is called by any of XLA's threads, several at a time. What it raises, JAX raises as
             `JaxRuntimeError`. Attributes are NumPy's `int64`.
     """
-    if name in _registered:
+    if name in _registered or not available():
         return
 
     def handle(pointer: Any) -> int | None:
@@ -170,7 +185,7 @@ def _describe(call: Any) -> int | None:
     """XLA asks for the version before anything else."""
     extension = call.extensions.contents
     offered = call.interface.contents.version
-    if extension.type != _METADATA or offered.major != MAJOR:
+    if extension.type != _METADATA or (offered.major, offered.minor) not in KNOWN:
         return _error(call, f"version {offered.major}.{offered.minor} of XLA's foreign functions")
     found = ctypes.cast(call.extensions, ctypes.POINTER(_MetadataExtension)).contents
     found.metadata.contents.version.major = offered.major

@@ -168,8 +168,10 @@ class _Library:
 
 @functools.cache
 def _library() -> _Library | None:
-    """None where the package, what it needs, or a processor for which it is meant is missing."""
-    if not sys.platform.startswith("linux") or os.environ.get(SWITCH) == "0":
+    """None where the package, a library that it needs, or a way for XLA to call it is missing."""
+    from .foreign import available
+
+    if not available() or not sys.platform.startswith("linux") or os.environ.get(SWITCH) == "0":
         return None
     try:
         found = [each for each in files(PACKAGE) or [] if each.name == _LIBRARY]

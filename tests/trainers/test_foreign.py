@@ -76,14 +76,24 @@ def test_a_name_keeps_its_first_function():
     assert jax.jit(lambda x: jax.ffi.ffi_call("fill", x)(x))(jnp.zeros(2)).tolist() == [1.0, 1.0]
 
 
-def test_another_version_of_the_interface_is_refused(monkeypatch: pytest.MonkeyPatch):
+def test_another_version_of_the_interface_is_not_spoken_to(monkeypatch: pytest.MonkeyPatch):
     """Its structures may be others: better no answer than one read from the wrong place."""
-    monkeypatch.setattr(foreign, "MAJOR", foreign.MAJOR + 1)
+    monkeypatch.setattr(foreign, "KNOWN", frozenset({(0, 2), (1, 0)}))
+    with monkeypatch.context() as patch:
+        patch.setattr(foreign, "available", foreign.available.__wrapped__)
+        assert not foreign.available()
+        register("too_new", lambda *arguments: None)
+    assert "too_new" not in foreign._registered
     called = []
     with pytest.raises(jax.errors.JaxRuntimeError, match="of XLA's foreign functions"):
-        register("too_new", lambda *arguments: called.append(arguments))
-        jax.jit(lambda x: jax.ffi.ffi_call("too_new", x)(x))(jnp.zeros(2)).block_until_ready()
+        register("still_too_new", lambda *arguments: called.append(arguments))
+        jax.jit(lambda x: jax.ffi.ffi_call("still_too_new", x)(x))(jnp.zeros(2)).block_until_ready()
     assert not called
+
+
+def test_a_jax_without_its_headers_is_of_no_known_version(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(jax.ffi, "include_dir", lambda: "/nonexistent")
+    assert foreign.available() and not foreign.available.__wrapped__()
 
 
 SCRIPT = """
