@@ -43,7 +43,7 @@ MEASURED: Mapping[str, Costs] = {
     "GenuineIntel 6 207": Costs((2.6, 10.4, 20.4), 10.0, 2.9, 1.2, 0.19),
 }
 """Of other processors, by `trainers.processor.processor_kind`; of the last with oneDNN's convolutions, which
-take half as long to compile as XLA's, the others with XLA's."""
+compile faster than XLA's, the others with XLA's."""
 
 
 def choose_execution(

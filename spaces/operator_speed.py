@@ -35,6 +35,7 @@ _SHARE = 0.1
 """Tanh is timed for at least so much of the operator's time: one that takes a third of a second has a
 single turn, and ten milliseconds of tanh are over before a disturbance is."""
 _SETTLES_S = 0.001
+"""Until the thread that computed has paused, so that all of its time is counted."""
 
 
 def cost_of(operator: Operator) -> float:

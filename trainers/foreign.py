@@ -7,6 +7,8 @@ interface may differ in them: only those that were looked at are spoken to.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import ctypes
 import functools
 import re
@@ -171,9 +173,20 @@ def register(name: str, function: Function) -> None:
             return _error(call, f"{name}: {error!r}")
         return None
 
+    if not _registered:
+        atexit.register(_settle)
     _registered[name] = _Handler(handle)
     address = ctypes.cast(_registered[name], _Pointer)
     jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
+
+
+def _settle() -> None:
+    """Waits for what is still being computed.
+
+    A process that ended meanwhile would hang: XLA waits for its threads, and they for Python.
+    """
+    with contextlib.suppress(Exception):  # whatever became of it, nobody asks any more
+        jax.block_until_ready(jax.live_arrays())
 
 
 def _operand(pointer: Any) -> Operand:

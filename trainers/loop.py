@@ -219,7 +219,8 @@ class LoopDriver:
             if pending is not None:
                 history.add(np.asarray(pending))
                 if history.diverged:
-                    return state
+                    # Nobody would know of a step that goes on, see `trainers.foreign`.
+                    return jax.block_until_ready(state)
             pending = metrics
         history.add(np.asarray(pending))
         return state

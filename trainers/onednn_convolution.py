@@ -73,35 +73,24 @@ def _call(name: str, stride: int, shape: tuple[int, ...], *operands: jax.Array) 
     return jax.ffi.ffi_call(name, result)(*operands, stride=np.int64(stride))
 
 
-def _compute_forward(
-    operands: Sequence[Operand], result: Operand, attributes: Sequence[int]
-) -> None:
-    image, kernel = operands
-    _compute("forward", attributes, image, kernel, result)
-
-
-def _compute_of_image(
-    operands: Sequence[Operand], result: Operand, attributes: Sequence[int]
-) -> None:
-    cotangent, kernel = operands
-    _compute("input", attributes, result, kernel, cotangent)
-
-
-def _compute_of_kernel(
-    operands: Sequence[Operand], result: Operand, attributes: Sequence[int]
-) -> None:
-    image, cotangent = operands
-    _compute("kernel", attributes, image, result, cotangent)
-
-
 def _compute(
-    way: str, attributes: Sequence[int], image: Operand, kernel: Operand, result: Operand
+    way: str,
+    order: Sequence[str],
+    operands: Sequence[Operand],
+    result: Operand,
+    strides: Sequence[int],
 ) -> None:
-    (stride,) = attributes
-    shapes = Shapes(image.shape, kernel.shape, result.shape, stride, _DTYPES[image.dtype])
-    compute(way, shapes, image.address, kernel.address, result.address)
+    """What XLA calls; `order` says which arrays the operands and the result are."""
+    arrays = dict(zip(order, (*operands, result), strict=True))
+    image, kernel, outcome = (arrays[name] for name in ("image", "kernel", "result"))
+    (stride,) = strides
+    shapes = Shapes(image.shape, kernel.shape, outcome.shape, stride, _DTYPES[image.dtype])
+    compute(way, shapes, image.address, kernel.address, outcome.address)
 
 
-register(_FORWARD, _compute_forward)
-register(_OF_IMAGE, _compute_of_image)
-register(_OF_KERNEL, _compute_of_kernel)
+for _name, _way, _order in (
+    (_FORWARD, "forward", ("image", "kernel", "result")),
+    (_OF_IMAGE, "input", ("result", "kernel", "image")),
+    (_OF_KERNEL, "kernel", ("image", "result", "kernel")),
+):
+    register(_name, functools.partial(_compute, _way, _order))
