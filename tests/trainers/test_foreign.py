@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from trainers import foreign
-from trainers.foreign import Operand, register
+from trainers.foreign import Call, Operand, register
 
 pytestmark = pytest.mark.skipif(jax.default_backend() != "cpu", reason="XLA calls them on a CPU")
 
@@ -27,35 +27,42 @@ def array(operand: Operand) -> np.ndarray:
 def test_a_function_has_its_operands_its_attributes_and_room_for_its_result():
     seen = []
 
-    def weigh(operands: Sequence[Operand], result: Operand, attributes: Sequence[int]) -> None:
-        seen.append((operands, result, list(attributes)))
+    def weigh(call: Call) -> None:
+        operands, results, attributes = call.operands, call.results, call.attributes
+        seen.append((operands, results, attributes, call.addresses))
         left, right = (array(each) for each in operands)
-        array(result)[:] = left.T * attributes[0] + right * attributes[1]
+        array(results[0])[:] = left.T * attributes[0] + right * attributes[1]
+        array(results[1])[...] = left.sum()
 
     register("weigh", weigh)
     left = np.arange(6, dtype=np.float32).reshape(2, 3)
     right = np.ones((3, 2), np.float32)
 
     @jax.jit
-    def program(left: jax.Array, right: jax.Array) -> jax.Array:
-        call = jax.ffi.ffi_call("weigh", jax.ShapeDtypeStruct((3, 2), jnp.float32))
-        return call(left + 1, right, second=np.int64(-5), first=np.int64(2**40)) - 1
+    def program(left: jax.Array, right: jax.Array) -> tuple[jax.Array, jax.Array]:
+        shapes = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((3, 2), ())]
+        call = jax.ffi.ffi_call("weigh", shapes)
+        weighed, total = call(left + 1, right, second=np.int64(-5), first=np.int64(2**40))
+        return weighed - 1, total * 2
 
-    np.testing.assert_array_equal(program(left, right), (left + 1).T * 2.0**40 - 5 - 1)
-    ((operands, result, attributes),) = seen
+    weighed, total = program(left, right)
+    np.testing.assert_array_equal(weighed, (left + 1).T * 2.0**40 - 5 - 1)
+    assert total == 2 * (left + 1).sum()
+    ((operands, results, attributes, addresses),) = seen
     assert [each.shape for each in operands] == [(2, 3), (3, 2)]
-    assert (result.shape, result.dtype, attributes) == ((3, 2), 11, [2**40, -5])
-    assert array(result).dtype == np.float32
+    assert [(each.shape, each.dtype) for each in results] == [((3, 2), 11), ((), 11)]
+    assert attributes == [2**40, -5]
+    assert addresses == [each.address for each in (*operands, *results)]
 
 
 def test_what_a_function_raises_jax_raises_and_the_next_call_is_as_good_as_ever():
     calls = []
 
-    def fail_first(operands: Sequence[Operand], result: Operand, _: Sequence[int]) -> None:
-        calls.append(result)
+    def fail_first(call: Call) -> None:
+        calls.append(call)
         if len(calls) == 1:
             raise ValueError("no β today")
-        array(result)[:] = array(operands[0])
+        array(call.results[0])[:] = array(call.operands[0])
 
     register("fail_first", fail_first)
     program = jax.jit(lambda x: jax.ffi.ffi_call("fail_first", x)(x))
@@ -65,9 +72,9 @@ def test_what_a_function_raises_jax_raises_and_the_next_call_is_as_good_as_ever(
 
 
 def test_a_name_keeps_its_first_function():
-    def fill(number: float) -> foreign.Function:
-        def function(_: Sequence[Operand], result: Operand, __: Sequence[int]) -> None:
-            array(result)[:] = number
+    def fill(number: float) -> Callable[[Call], None]:
+        def function(call: Call) -> None:
+            array(call.results[0])[:] = number
 
         return function
 
@@ -82,11 +89,11 @@ def test_another_version_of_the_interface_is_not_spoken_to(monkeypatch: pytest.M
     with monkeypatch.context() as patch:
         patch.setattr(foreign, "available", foreign.available.__wrapped__)
         assert not foreign.available()
-        register("too_new", lambda *arguments: None)
+        register("too_new", lambda call: None)
     assert "too_new" not in foreign._registered
     called = []
     with pytest.raises(jax.errors.JaxRuntimeError, match="of XLA's foreign functions"):
-        register("still_too_new", lambda *arguments: called.append(arguments))
+        register("still_too_new", called.append)
         jax.jit(lambda x: jax.ffi.ffi_call("still_too_new", x)(x))(jnp.zeros(2)).block_until_ready()
     assert not called
 
@@ -105,7 +112,7 @@ from trainers.foreign import register
 from trainers.parallel import BatchLayout, map_over_shares
 meet = threading.Barrier(2, timeout=60)
 
-def wait(operands, result, attributes):
+def wait(call):
     meet.wait()
 
 register("wait", wait)
