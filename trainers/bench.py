@@ -9,6 +9,7 @@ Letters: U core units.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -25,7 +26,7 @@ from .processor import processor_name
 from .timing import FORMS, BenchError, random_candidates, steps_at_a_time, summary, time_candidates
 
 if TYPE_CHECKING:
-    from spaces import Candidate, OperatorTable
+    from spaces import Candidate
 
     from .dataset import Dataset
     from .trainer import Trainer
@@ -146,7 +147,6 @@ def bench(request: BenchRequest) -> dict[str, Any]:
     fit = int(1e3 * _PROFILED_S / document["step_ms"])
     where, reason = _where(
         trainer,
-        table,
         measured.last,
         document["form"],
         seed=request.seed,
@@ -178,7 +178,6 @@ def _less_to_evaluate(data: Dataset, config: TrainConfig) -> tuple[Dataset, floa
 
 def _where(
     trainer: Trainer,
-    table: OperatorTable,
     candidate: Candidate,
     form: str,
     *,
@@ -189,23 +188,25 @@ def _where(
     import jax
     import numpy as np
 
-    from .loop import History
+    from .loop import History, Stage
+    from .trainer import Clock
 
     spans: list[Span] = []
     try:
-        program = table.program(candidate)
-        compiled: Any = trainer._compiled(candidate, program, form)
-        text = compiled.train.as_text()
-        program = trainer._driver.put(program)
-        beta = np.asarray(compiled.initial(program))
-        state = trainer._driver.put(compiled.functions.begin(beta, seed=seed))
-        with traced_spans(spans, text):
-            begin = time.perf_counter_ns()
-            state = trainer._driver.train(
-                compiled, state, program, seed=seed, total=steps, history=History()
-            )
-            jax.block_until_ready(state)
-            wall_ns = time.perf_counter_ns() - begin
+        with contextlib.closing(trainer._stages(candidate, form, steps + 1, Clock())) as stages:
+            first = next(stages)
+            compiled, program, _ = next(stages, first)  # of the steps after it is linked
+            text: str = compiled.train.as_text()  # type: ignore[attr-defined]
+            beta = np.asarray(compiled.initial(program))
+            state = trainer._driver.put(compiled.functions.begin(beta, seed=seed))
+            with traced_spans(spans, text):
+                begin = time.perf_counter_ns()
+                stage = Stage(compiled, program, steps)
+                state, _ = trainer._driver.train(
+                    [stage], state, seed=seed, total=steps, history=History()
+                )
+                jax.block_until_ready(state)
+                wall_ns = time.perf_counter_ns() - begin
         return shares(spans, kinds_of(text), wall_ns=wall_ns), None
     except Exception as error:  # whatever a profiler lacks here, the other figures stand
         lines = str(error).strip().splitlines()

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,6 +106,18 @@ class Compiled(NamedTuple):
     evaluate: Callable[..., Any]
 
 
+class Stage(NamedTuple):
+    """A part of a training: so many steps with the same programs.
+
+    Programs of one candidate may differ in how they compute it, not in their state.
+    """
+
+    compiled: Compiled
+    program: Any
+    """The candidate, as these programs are given it, where `put` has put it."""
+    steps: int
+
+
 def shapes(tree: Any) -> Any:
     """Shapes and dtypes of a tree of arrays, for lowering."""
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), leaf.dtype), tree)
@@ -183,47 +195,56 @@ class LoopDriver:
 
     def train(
         self,
-        compiled: Compiled,
+        stages: Iterable[Stage],
         state: TrainState,
-        program: Any,
         *,
         seed: int,
         total: int,
         history: History,
-    ) -> TrainState:
+    ) -> tuple[TrainState, Stage]:
         """Trains from `state`, which is used up.
 
         A loss is looked at when the step after it has been started, so that the device never
         waits for Python.
 
         Args:
-            compiled: The programs.
+            stages: The parts of the training, one after the other; one is asked for when the last step
+                of that before has been started, unless the training has diverged.
             state: The state before the first step.
-            program: The candidate.
             seed: Decides batches and augmentation.
-            total: Steps to do.
+            total: Steps to do, of all stages.
             history: Is written step by step; if it has diverged at the end, the state is no use.
 
         Returns:
-            The state after the last step.
+            The state after the last step, and the stage that this was in.
         """
         images, labels = self._data.train.images, self._data.train.labels
         batches = batch_indices(len(labels), batch_size=self._batch_size, seed=seed)
-        constants = program, np.uint32(seed)
-        pending = None
+        parts = iter(stages)
+        stage, pending = next(parts), None
+        end = stage.steps
         for step in range(total):
+            if step == end:
+                stage = next(parts)
+                end += stage.steps
             batch = next(batches)
-            state, metrics = compiled.train(
-                state, images[batch], labels[batch], *constants, np.int32(step), np.int32(total)
+            state, metrics = stage.compiled.train(
+                state,
+                images[batch],
+                labels[batch],
+                stage.program,
+                np.uint32(seed),
+                np.int32(step),
+                np.int32(total),
             )
             if pending is not None:
                 history.add(np.asarray(pending))
                 if history.diverged:
                     # Nobody would know of a step that goes on, see `trainers.foreign`.
-                    return jax.block_until_ready(state)
+                    return jax.block_until_ready(state), stage
             pending = metrics
         history.add(np.asarray(pending))
-        return state
+        return state, stage
 
     def evaluate(
         self, compiled: Compiled, variables: Variables, program: Any
@@ -316,25 +337,25 @@ class ScanDriver:
 
     def train(
         self,
-        compiled: Compiled,
+        stages: Iterable[Stage],
         state: TrainState,
-        program: Any,
         *,
         seed: int,
         total: int,
         history: History,
-    ) -> TrainState:
-        """Trains from `state`, which is used up, see `LoopDriver.train`."""
+    ) -> tuple[TrainState, Stage]:
+        """Trains from `state`, which is used up, see `LoopDriver.train`; in one stage."""
+        (stage,) = stages
         batches = batch_indices(
             len(self._data.train.labels), batch_size=self._batch_size, seed=seed
         )
         pending = None
         for first in range(0, total, self._chunk):
-            state, metrics = compiled.train(
+            state, metrics = stage.compiled.train(
                 state,
                 *self._train,
                 np.stack([next(batches) for _ in range(self._chunk)]),
-                program,
+                stage.program,
                 np.uint32(seed),
                 np.int32(first),
                 np.int32(total),
@@ -342,10 +363,10 @@ class ScanDriver:
             if pending is not None:
                 _record(history, pending, total)
                 if history.diverged:
-                    return state
+                    return state, stage
             pending = metrics
         _record(history, pending, total)
-        return state
+        return state, stage
 
     def evaluate(
         self, compiled: Compiled, variables: Variables, program: Any

@@ -74,17 +74,9 @@ def sum_over_shares(
         batch: An array whose first axis is the batch, laid out as `BatchLayout` does.
         others: Further ones.
     """
-    devices = jax.devices()
-    shares = shares_of(len(batch), len(devices))
-    if shares == 1:
-        return function(batch, *others)
-    return jax.shard_map(
-        lambda *share: lax.psum(function(*share), _BATCH),
-        mesh=_mesh(devices[:shares]),
-        in_specs=PartitionSpec(_BATCH),
-        out_specs=PartitionSpec(),
-        check_vma=False,  # a loop may begin with zeros, which are everyone's
-    )(batch, *others)
+    return _over_shares(
+        function, (batch, *others), (), lambda found: lax.psum(found, _BATCH), PartitionSpec()
+    )
 
 
 def map_over_shares(
@@ -97,17 +89,49 @@ def map_over_shares(
         batch: An array whose first axis is the batch, laid out as `BatchLayout` does.
         shared: Arrays that each device needs whole.
     """
-    devices = jax.devices()
-    shares = shares_of(len(batch), len(devices))
-    if shares == 1:
-        return function(batch, *shared)
-    return jax.shard_map(
+    return _over_shares(function, (batch,), shared, lambda found: found, PartitionSpec(_BATCH))
+
+
+def map_and_sum_over_shares(
+    function: Callable[..., tuple[jax.Array, jax.Array]],
+    batches: tuple[jax.Array, ...],
+    *shared: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Both at once: a function's first result is of each image, its second a sum over the images.
+
+    Args:
+        function: Of arrays like `batches`, of fewer images, and of `shared`.
+        batches: Arrays whose first axis is the batch, laid out as `BatchLayout` does.
+        shared: Arrays that each device needs whole.
+    """
+    return _over_shares(
         function,
+        batches,
+        shared,
+        lambda found: (found[0], lax.psum(found[1], _BATCH)),
+        (PartitionSpec(_BATCH), PartitionSpec()),
+    )
+
+
+def _over_shares(
+    function: Callable[..., Any],
+    batches: tuple[jax.Array, ...],
+    shared: tuple[jax.Array, ...],
+    combine: Callable[[Any], Any],
+    out_specs: Any,
+) -> Any:
+    """`combine` has the devices exchange what they found; a device that is alone has nothing to."""
+    devices = jax.devices()
+    shares = shares_of(len(batches[0]), len(devices))
+    if shares == 1:
+        return function(*batches, *shared)
+    return jax.shard_map(
+        lambda *arrays: combine(function(*arrays)),
         mesh=_mesh(devices[:shares]),
-        in_specs=(PartitionSpec(_BATCH), *(PartitionSpec() for _ in shared)),
-        out_specs=PartitionSpec(_BATCH),
-        check_vma=False,
-    )(batch, *shared)
+        in_specs=(*(PartitionSpec(_BATCH) for _ in batches), *(PartitionSpec() for _ in shared)),
+        out_specs=out_specs,
+        check_vma=False,  # a loop may begin with zeros, which are everyone's
+    )(*batches, *shared)
 
 
 def _mesh(devices: Sequence[Any]) -> Mesh:

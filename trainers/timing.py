@@ -45,8 +45,8 @@ class Timing:
     """A training step, batch included."""
     evaluate_s: dict[str, float]
     """An evaluation of the trainer's validation split."""
-    compile_s: float
-    """Compilation of the specialised form."""
+    compile_s: dict[str, float]
+    """Compilation of the network with the candidate, or of the candidate alone."""
 
 
 def random_candidates(
@@ -110,6 +110,9 @@ def time_candidates(
     first = next(candidates, None)
     if first is None:
         raise BenchError("no valid candidate was found to be timed")
+    # As in a whole training, but for a first step that is timed by itself.
+    linking = trainer.links_after(trainer.config.steps) < trainer.config.steps
+    trainer.links_after = lambda total: 1 if linking else total
     compiled = _run(trainer, first, seed, steps=1, execution="traced")
     unit = steps_at_a_time(trainer)
     again = _run(trainer, first, seed, steps=_FEWEST_STEPS * unit, execution="traced")
@@ -155,7 +158,7 @@ def _time(trainer: Trainer, candidate: Candidate, seed: int, steps: int) -> Timi
         start_s={f: s.start + max(0.0, s.first - unit * step_s[f]) for f, s in parts.items()},
         step_s=step_s,
         evaluate_s={form: r.seconds.evaluate for form, r in results.items()},
-        compile_s=results["specialised"].seconds.compile,
+        compile_s={form: r.seconds.compile for form, r in results.items()},
     )
 
 
@@ -189,13 +192,13 @@ def summary(
     for form in FORMS:
         step = statistics.median(each.step_s[form] for each in timings)
         evaluate = evaluations * statistics.median(each.evaluate_s[form] for each in timings)
-        compiled = statistics.median(each.compile_s for each in timings)
+        compiled = statistics.median(each.compile_s[form] for each in timings)
         start = statistics.median(each.start_s[form] for each in timings)
-        each_time = compiled if form == "specialised" else 0.0
-        trial = each_time + start + config.steps * step + evaluate
+        trial = compiled + start + config.steps * step + evaluate
         forms[form] = {
             "step_ms": 1e3 * step,
             "compile_s": compiled if form == "specialised" else traced_compile_s,
+            "link_s": compiled if form == "traced" else 0.0,
             "start_s": start,
             "evaluate_s": evaluate,
             "trial_s": trial,

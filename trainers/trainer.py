@@ -10,10 +10,13 @@ validation accuracy of a child network trained with it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
+import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,8 +27,11 @@ import numpy as np
 from spaces import Candidate, OperatorTable, SpecialisedForm, TracedForm
 
 from .augment import channel_statistics
+from .candidate_code import CandidateCode, block_for
 from .config import TrainConfig
-from .loop import DRIVERS, Compiled, History, driver_for, shapes
+from .linked_form import LinkedForm, LinkedProgram, linked, links_after
+from .loop import DRIVERS, Compiled, History, Stage, driver_for, shapes
+from .machine_code import CodeError
 from .ready_programs import ready_programs, traced_programs, trainer_name
 from .resnet import Child
 from .result import BetaSummary, Result, Seconds, curve
@@ -43,7 +49,7 @@ class _DivergedError(Exception):
     """A loss or a trainable vector was not finite; the message says where."""
 
 
-class _Clock:
+class Clock:
     """Seconds spent in each part of a trial."""
 
     def __init__(self) -> None:
@@ -51,6 +57,7 @@ class _Clock:
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
+        """Adds what passes within the context to a part."""
         start = time.perf_counter()
         try:
             yield
@@ -58,9 +65,11 @@ class _Clock:
             self.add(part, time.perf_counter() - start)
 
     def add(self, part: str, seconds: float) -> None:
+        """Adds seconds to a part."""
         self._seconds[part] += seconds
 
     def read(self) -> Seconds:
+        """What has been added so far."""
         return Seconds(**self._seconds)
 
 
@@ -109,7 +118,12 @@ class Trainer:
         self._table = table
         self._driver = DRIVERS[name](data, config)
         self._mean, self._deviation = channel_statistics(data.train.images)
-        self._traced: Compiled | None = None
+        self._kept: dict[type, Compiled] = {}
+        self._block = block_for([config.width * 2**stage for stage in range(3)])
+        self.links_after: Callable[[int], int] = functools.partial(
+            links_after, config, data.train.images.shape[1]
+        )
+        """Of a training's steps, how many the traced form goes before the candidate is linked."""
         self._cache = cache
 
     def run(
@@ -143,7 +157,7 @@ class Trainer:
             raise ValueError(f"`seed` must be an integer, 0 ≤ seed < 2³², got {seed!r}")
         if execution not in EXECUTIONS:
             raise ValueError(f"`execution` must be traced or specialised, got {execution!r}")
-        clock, history, before = _Clock(), History(), self.compilations
+        clock, history, before = Clock(), History(), self.compilations
         result = Result(status="ok")
         try:
             result = self._score(candidate, seed, total, execution, clock, history)
@@ -167,58 +181,85 @@ class Trainer:
         seed: int,
         total: int,
         execution: str,
-        clock: _Clock,
+        clock: Clock,
         history: History,
     ) -> Result:
-        program = self._table.program(candidate)
-        with clock("compile"):
-            compiled = self._compiled(candidate, program, execution)
-        with clock("start"):
-            program = self._driver.put(program)
-            beta = np.asarray(compiled.initial(program))
-            state = self._driver.put(compiled.functions.begin(beta, seed=seed))
-            jax.block_until_ready((program, state))
-        with clock("train"):
-            begin = time.perf_counter()
-            state = self._driver.train(
-                compiled, state, program, seed=seed, total=total, history=history
-            )
-        clock.add("first", history.first - begin)
-        if history.diverged:
-            raise _DivergedError(f"loss became {history.losses[-1]} at step {len(history.losses)}")
-        with clock("evaluate"):
-            loss, accuracy = self._driver.evaluate(compiled, state.variables, program)
+        stages = self._stages(candidate, execution, total, clock)
+        with contextlib.closing(stages):
+            first = next(stages)
+            with clock("start"):
+                beta = np.asarray(first.compiled.initial(first.program))
+                state = self._driver.put(first.compiled.functions.begin(beta, seed=seed))
+                jax.block_until_ready(state)
+            with clock("train"):
+                begin = time.perf_counter()
+                state, last = self._driver.train(
+                    itertools.chain([first], stages),
+                    state,
+                    seed=seed,
+                    total=total,
+                    history=history,
+                )
+            clock.add("first", history.first - begin)
+            if history.diverged:
+                step = len(history.losses)
+                raise _DivergedError(f"loss became {history.losses[-1]} at step {step}")
+            with clock("evaluate"):
+                loss, accuracy = self._driver.evaluate(last.compiled, state.variables, last.program)
         if not math.isfinite(loss):
             raise _DivergedError(f"validation loss became {loss}")
-        beta = _beta(compiled.functions.child, state.variables, candidate)
+        beta = _beta(first.compiled.functions.child, state.variables, candidate)
         return Result(status="ok", accuracy=accuracy, loss=loss, beta=beta)
 
-    def _compiled(self, candidate: Candidate, program: Any, execution: str) -> Compiled:
-        traced = execution == "traced"
-        if traced and self._traced is not None:
-            return self._traced
-        if not traced:
-            form = SpecialisedForm(self._table, candidate)
-            compiled = self._driver.compile(self._functions(form), shapes(program))
-            self.compilations += 1
-            return compiled
-        functions = self._functions(TracedForm(self._table))
-        # Nobody has tried yet whether an accelerator's programs can be kept whole.
-        ready = self._table.built_in and jax.default_backend() == "cpu"
-        keep = ready_programs if ready else traced_programs
-        programs = keep(
-            self._cache,
-            self._name(),
-            lambda: self._driver.compile(functions, shapes(program))[1:],
-        )
-        self.compilations += 1
-        self._traced = Compiled(functions, *programs)
-        return self._traced
+    def _stages(
+        self, candidate: Candidate, execution: str, total: int, clock: Clock
+    ) -> Generator[Stage, None, None]:
+        """The parts of a candidate's training; the last one's programs are of use until it is closed."""
+        program = self._table.program(candidate)
+        with clock("compile"):
+            if execution == "specialised":
+                form = SpecialisedForm(self._table, candidate)
+                compiled = self._driver.compile(self._functions(form), shapes(program))
+                self.compilations += 1
+            else:
+                compiled = self._for_all(TracedForm(self._table), program)
+        program = self._driver.put(program)
+        after = self.links_after(total) if execution == "traced" else total
+        yield Stage(compiled, program, after)
+        if after == total:
+            return
+        begin = time.perf_counter()
+        with contextlib.ExitStack() as meanwhile:
+            with contextlib.suppress(CodeError, OSError):
+                code = CandidateCode(self._table, candidate, self._block)
+                program = LinkedProgram(program, meanwhile.enter_context(linked(code)))
+                compiled = self._for_all(LinkedForm(self._table), program)
+            seconds = time.perf_counter() - begin
+            clock.add("compile", seconds)
+            clock.add("train", -seconds)
+            yield Stage(compiled, self._driver.put(program), total - after)
 
-    def _name(self) -> str:
+    def _for_all(self, form: TracedForm | LinkedForm, program: Any) -> Compiled:
+        """The programs that serve every candidate, compiled once for each kind of form."""
+        kind = type(form)
+        if kind not in self._kept:
+            functions = self._functions(form)
+            # Nobody has tried yet whether an accelerator's programs can be kept whole.
+            known = kind is LinkedForm or self._table.built_in
+            keep = ready_programs if known and jax.default_backend() == "cpu" else traced_programs
+            programs = keep(
+                self._cache,
+                self._name(kind.__name__),
+                lambda: self._driver.compile(functions, shapes(program))[1:],
+            )
+            self.compilations += 1
+            self._kept[kind] = Compiled(functions, *programs)
+        return self._kept[kind]
+
+    def _name(self, kind: str) -> str:
         """Tells the traced programs apart from those of other trainers."""
         data = self._data
-        sizes = *self._driver.sizes, data.num_classes, data.mirror
+        sizes = kind, *self._driver.sizes, data.num_classes, data.mirror
         return trainer_name(self.config, self._table, (self._mean, self._deviation), sizes)
 
     def _functions(self, form: Form) -> StepFunctions:

@@ -1,7 +1,7 @@
 """The project's own trainer as a peer, in the traced and in the specialised form.
 
-A form is called `traced` or `specialised`, then `[-xla][-bf16]`: `xla` has XLA's own convolutions, as
-where there is no oneDNN.
+A form is called `traced` or `specialised`, then `[-xla][-switch][-bf16]`: `xla` has XLA's own convolutions, as
+where there is no oneDNN; `switch` links no candidate, as where that is not possible.
 """
 
 from __future__ import annotations
@@ -11,22 +11,19 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, Literal
 from unittest import mock
 
 import jax
 import numpy as np
 from peer import Score, Setting, precision_of
 
-from spaces import PAPER, OperatorTable, SpecialisedForm, TracedForm, parse
-from trainers.augment import channel_statistics
-from trainers.config import TrainConfig
+from spaces import PAPER, OperatorTable, parse
 from trainers.dataset import load_dataset
-from trainers.loop import DRIVERS, Compiled, History, driver_for, shapes
+from trainers.linked_form import links
+from trainers.loop import History, Stage
 from trainers.parallel import use_cores
-from trainers.resnet import Child
-from trainers.step import StepFunctions
-from trainers.trainer import Trainer
+from trainers.trainer import Clock, Trainer
 
 
 class ActsearchPeer:
@@ -51,20 +48,20 @@ class ActsearchPeer:
             seed=setting.seed,
         )
         self._trainers: dict[str, Trainer] = {}
-        self._traced: dict[str, Compiled] = {}
         self._open: dict[str, Callable[[int], float]] = {}
+        self._stages: list[Any] = []
+        """As long as they are open, candidates are linked."""
 
     def score(self, form: str, expression: str, steps: int) -> Score:
         """See `peer.Peer`."""
-        if form not in self._trainers:
-            self._trainers[form] = Trainer(self._config(form), self._data, self._table)
+        trainer = self._trainer(form)
         start = time.perf_counter()
         with _convolutions(form):
-            result = self._trainers[form].run(
+            result = trainer.run(
                 self._candidates[expression],
                 seed=self._setting.seed,
                 steps=steps,
-                execution="traced" if form.startswith("traced") else "specialised",
+                execution=_execution(form),
             )
         return Score(
             status=result.status if result.reason is None else str(result.reason),
@@ -78,36 +75,22 @@ class ActsearchPeer:
 
     def open(self, form: str, expression: str) -> None:
         """See `peer.Peer`."""
-        candidate, config = self._candidates[expression], self._config(form)
-        seed = self._setting.seed
-        driver = DRIVERS[driver_for(jax.default_backend())](self._data, config)
-        program = self._table.program(candidate)
-        compiled = self._traced.get(form)
-        if compiled is None:
-            traced = form.startswith("traced")
-            shape = TracedForm(self._table) if traced else SpecialisedForm(self._table, candidate)
-            child = Child(
-                config.child,
-                width=config.width,
-                channels=self._data.train.images.shape[-1],
-                num_classes=self._data.num_classes,
-                form=shape,
-                precision=config.precision,
-            )
-            statistics = channel_statistics(self._data.train.images)
-            functions = StepFunctions(config, child, *statistics, self._data.mirror)
+        trainer, seed = self._trainer(form), self._setting.seed
+        driver = trainer._driver
+        linking = links() and "-switch" not in form
+        with mock.patch.object(trainer, "links_after", lambda total: 1 if linking else total):
+            stages = trainer._stages(self._candidates[expression], _execution(form), 2, Clock())
             with _convolutions(form):
-                compiled = driver.compile(functions, shapes(program))
-            if traced:
-                self._traced[form] = compiled
-        program = driver.put(program)
+                first = next(stages)
+                compiled, program, _ = next(stages, first)
         beta = np.asarray(compiled.initial(program))
         state: Any = driver.put(compiled.functions.begin(beta, seed=seed))
 
         def advance(steps: int) -> float:
             nonlocal state
             history, start = History(), time.perf_counter()
-            state = driver.train(compiled, state, program, seed=seed, total=steps, history=history)
+            stage = Stage(compiled, program, steps)
+            state, _ = driver.train([stage], state, seed=seed, total=steps, history=history)
             jax.block_until_ready(state)
             if history.diverged:
                 raise RuntimeError(f"{expression} diverged: try a smaller `--lr`")
@@ -115,6 +98,7 @@ class ActsearchPeer:
 
         advance(3)
         self._open[form] = advance
+        self._stages.append(stages)
 
     def advance(self, form: str, steps: int) -> float:
         """See `peer.Peer`."""
@@ -123,9 +107,19 @@ class ActsearchPeer:
     def close(self) -> None:
         """See `peer.Peer`."""
         self._open.clear()
+        self._stages.clear()
 
-    def _config(self, form: str) -> TrainConfig:
-        return dataclasses.replace(self._setting.train, precision=precision_of(form))
+    def _trainer(self, form: str) -> Trainer:
+        if form not in self._trainers:
+            config = dataclasses.replace(self._setting.train, precision=precision_of(form))
+            trainer = self._trainers[form] = Trainer(config, self._data, self._table)
+            if "-switch" in form:
+                trainer.links_after = lambda total: total
+        return self._trainers[form]
+
+
+def _execution(form: str) -> Literal["traced", "specialised"]:
+    return "traced" if form.startswith("traced") else "specialised"
 
 
 def _convolutions(form: str) -> AbstractContextManager[object]:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from spaces import PAPER, OperatorTable, Prober, operator, parse, run_preflight
+from spaces import PAPER, OperatorTable, Prober, TracedForm, operator, parse, run_preflight
 from spaces.operator import Operator
 from trainers.__main__ import main
 from trainers.config import TrainConfig
@@ -189,14 +189,13 @@ def test_outputs_of_any_size_give_a_result_and_leave_no_trace(
     def initial(program: Any) -> np.ndarray:
         return np.full(shape, factor, np.float32)
 
-    compiled = trainer._traced
-    assert compiled is not None
+    compiled = trainer._kept[TracedForm]
     shape = np.shape(compiled.initial(TABLE.program(SCALED)))
-    trainer._traced = compiled._replace(initial=initial)
+    trainer._kept[TracedForm] = compiled._replace(initial=initial)
     try:
         result = trainer.run(SCALED, seed=0)
     finally:
-        trainer._traced = compiled
+        trainer._kept[TracedForm] = compiled
     check_defined(result)
     if not math.isfinite(factor) or abs(factor) >= 1e30:
         assert (result.status, result.steps) == ("diverged", 1)
@@ -221,7 +220,7 @@ def test_a_validation_split_without_a_class_is_judged_as_any_other(trainer: Trai
         judge = Trainer(CONFIG, dataclasses.replace(DATA, valid=valid), TABLE, driver="loop")
         # The program that is there fills the batch up to all images.
         assert isinstance(judge._driver, LoopDriver)
-        judge._traced, judge._driver._evaluation_batch = trainer._traced, len(labels)
+        judge._kept, judge._driver._evaluation_batch = trainer._kept, len(labels)
         result = judge.run(ORDINARY, seed=3)
         assert result.status == "ok" and result.accuracy is not None and result.loss is not None
         right.append(result.accuracy * len(valid.labels))

@@ -13,7 +13,7 @@ SCRIPT = """
 import json, sys
 from trainers.parallel import use_cores
 use_cores(int(sys.argv[1]))
-from spaces import PAPER, OperatorTable, parse
+from spaces import PAPER, OperatorTable, TracedForm, parse
 from trainers import Trainer, load_dataset
 from trainers.config import TrainConfig
 config = TrainConfig(width=4, steps=12, batch_size=12, image_size=8)
@@ -24,8 +24,8 @@ driver = trainer._driver
 found = trainer.run(parse("gate(scale(x), x)", PAPER), seed=0)
 print(json.dumps({
     "parts": driver._layout.parts,
-    "partitions": "num_partitions=3" in trainer._traced.train.as_text(),
-    "gathered": "all-gather" in trainer._traced.train.as_text(),
+    "partitions": "num_partitions=3" in trainer._kept[TracedForm].train.as_text(),
+    "gathered": "all-gather" in trainer._kept[TracedForm].train.as_text(),
     "losses": [point.loss for point in found.curve],
     "loss": found.loss,
     "accuracy": found.accuracy,

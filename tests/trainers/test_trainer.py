@@ -271,7 +271,7 @@ def test_the_images_are_never_copied_as_a_whole(trainer: Trainer):
     tracemalloc.start()
     try:
         other = Trainer(SMALL, data, TABLE, driver="loop")
-        other._traced = trainer._traced  # batches are of the same shape
+        other._kept = trainer._kept  # batches are of the same shape
         assert other.run(RELU, seed=0, steps=3).compilations == 0
         _, peak = tracemalloc.get_traced_memory()
     finally:
