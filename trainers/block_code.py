@@ -22,17 +22,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .machine_code import Code, CodeError, address_of, executable_memory, object_files
+from .compile_cache import all_compiled
+from .machine_code import (
+    Code,
+    CodeError,
+    address_of,
+    executable_memory,
+    functions_of_loops,
+    object_files,
+)
 
 _LINE = 64
 """Bytes to which XLA's code expects arrays to be aligned."""
 _FLOAT = 4
 
-_OPTIONS: Mapping[str, Any] = {
-    "xla_cpu_multi_thread_eigen": False,
-    "xla_cpu_prefer_vector_width": 512,
-}
-"""Of XLA: a loop is one thread's, and uses the longest vectors that the processor has."""
+_OPTIONS: Mapping[str, Any] = {"xla_cpu_multi_thread_eigen": False}
+"""Of XLA: a loop is one thread's. Longer vectors (`xla_cpu_prefer_vector_width` of 512) would be faster, but with them
+XLA of jaxlib 0.10 computes nonsense where it calls a function of its own, as for atan2."""
 
 _ENTRY = re.compile(r"^ENTRY .*?^}", re.MULTILINE | re.DOTALL)
 _INSTRUCTION = re.compile(
@@ -98,17 +104,19 @@ def compile_routine(
     """
     shape = jax.ShapeDtypeStruct((block,), jnp.float32)
     lowered = jax.jit(function, keep_unused=True).lower(*[shape] * inputs)
-    compiled = lowered.compile(compiler_options=dict(_OPTIONS))
+    with all_compiled():  # what comes from JAX's cache cannot be written down
+        compiled = lowered.compile(compiler_options=dict(_OPTIONS))
     executable: Any = compiled.runtime_executable()
     try:
-        objects = object_files(executable.serialize())
+        written = executable.serialize()
+        code, functions = Code(object_files(written)), functions_of_loops(written)
     except (AttributeError, struct.error, jax.errors.JaxRuntimeError) as error:
         raise CodeError(f"XLA does not write this program down: {error}") from error
-    routine, code = _routine(compiled.as_text() or "", f"f32[{block}]{{0}}"), Code(objects)
+    routine = _routine(compiled.as_text() or "", functions, f"f32[{block}]{{0}}")
     return routine._replace(shared=_shared(routine, code, block)), code, compiled
 
 
-def _routine(text: str, array: str) -> Routine:
+def _routine(text: str, functions: Mapping[str, str], array: str) -> Routine:
     if (entry := _ENTRY.search(text)) is None:
         raise CodeError("a program without an entry")
     inputs: dict[int, str] = {}
@@ -137,7 +145,7 @@ def _routine(text: str, array: str) -> Routine:
             same[name] = (operands[int(parts["index"])],)
         elif kind == "fusion":
             results = tuple(f"{name}:{n}" for n in range(len(arrays)))
-            steps.append(Step(name, tuple(operands), results))
+            steps.append(Step(functions.get(name, name), tuple(operands), results))
             same[name] = results
         else:
             raise CodeError(f"no loop: {line.strip()[:200]}")

@@ -1,8 +1,8 @@
 """Machine code that XLA made, as functions of this process.
 
 XLA compiles each loop of a program to a function in an object file (ELF, x86-64) and keeps the files in
-the executable that it writes down. They need nothing but their own constants: XLA lets LLVM address
-data by its full address. So they are put into memory here, addresses filled in, and called without XLA.
+the executable that it writes down. They need nothing but their own constants, and now and then a
+function of C's mathematics; XLA lets LLVM address both by their full addresses. So they are put into memory here, addresses filled in, and called without XLA.
 
 A function of XLA's takes one argument, `XLA_CPU_KernelCallFrame` of `xla/backends/cpu/runtime/kernel_c_api.h`:
 
@@ -33,7 +33,10 @@ _RELOCATABLE, _X86_64 = 1, 62
 _SYMBOLS, _RELOCATIONS, _NO_DATA = 2, 4, 8
 _LOADED = 2
 """A section's flag."""
-_FUNCTION = 2
+_FUNCTION, _KIND = 2, 15
+"""A symbol's kind, and the bits that tell it."""
+_UNDEFINED = 0
+"""The section of what is elsewhere."""
 _FULL_ADDRESS = 1
 """R_X86_64_64, the only relocation that there is."""
 _UNWINDING = ".eh_frame"
@@ -139,31 +142,34 @@ class _File:
             if section.kind == _RELOCATIONS and section.info in self._places:
                 base = place + self._places[section.info]
                 for offset, kind, symbol, addend in self._entries(section, _RELOCATION):
-                    value = address + self._symbol(section.link, symbol)[1] + addend
                     if kind != _FULL_ADDRESS:
                         raise CodeError(f"relocation {kind}")
+                    value = self._symbol(section.link, symbol, address)[1] + addend
                     struct.pack_into("<Q", memory, base + offset, value)
         return {
-            name: address + at
-            for section in self._sections
+            name: at
+            for number, section in enumerate(self._sections)
             if section.kind == _SYMBOLS
-            for name, at in self._functions(section)
+            for name, at in self._functions(number, address)
         }
 
-    def _functions(self, table: _Section) -> Iterator[tuple[str, int]]:
-        for number, entry in enumerate(self._entries(table, _SYMBOL)):
-            if entry[1] & 15 == _FUNCTION:
-                yield self._symbol(self._sections.index(table), number)
+    def _functions(self, table: int, address: int) -> Iterator[tuple[str, int]]:
+        for number, entry in enumerate(self._entries(self._sections[table], _SYMBOL)):
+            if entry[1] & _KIND == _FUNCTION:
+                yield self._symbol(table, number, address)
 
-    def _symbol(self, table: int, number: int) -> tuple[str, int]:
-        """A symbol's name and its place from the beginning of the file's memory."""
+    def _symbol(self, table: int, number: int, address: int) -> tuple[str, int]:
+        """A symbol's name and address; one that is not in the file is one of C's mathematics."""
         section = self._sections[table]
         name, _, _, home, value, _ = _SYMBOL.unpack_from(
             self._content, section.offset + number * _SYMBOL.size
         )
-        if home not in self._places:
-            raise CodeError(f"symbol `{self._text(section.link, name)}` is not in the file")
-        return self._text(section.link, name), self._places[home] + value
+        text = self._text(section.link, name)
+        if home in self._places:
+            return text, address + self._places[home] + value
+        if home != _UNDEFINED:
+            raise CodeError(f"symbol `{text}` is in section {home}")
+        return text, _address_in_c(text)
 
     def _entries(self, section: _Section, kind: struct.Struct) -> Iterator[tuple[Any, ...]]:
         return kind.iter_unpack(self._content[section.offset : section.offset + section.size])
@@ -175,6 +181,14 @@ class _File:
     def _text(self, table: int, place: int) -> str:
         begin = self._sections[table].offset + place
         return self._content[begin : self._content.index(b"\0", begin)].decode()
+
+
+def _address_in_c(name: str) -> int:
+    """Of a function that this process has from C's library, as XLA takes it."""
+    try:
+        return ctypes.cast(getattr(ctypes.CDLL(None), name), ctypes.c_void_p).value or 0
+    except AttributeError as error:
+        raise CodeError(f"there is no function `{name}`") from error
 
 
 def _up(value: int, alignment: int) -> int:
@@ -197,3 +211,46 @@ def object_files(executable: bytes) -> list[bytes]:
         found.append(executable[place : place + max(ends)])
         place = executable.find(_MAGIC, place + max(ends))
     return found
+
+
+_LOOP = b"\x0a\x06kernel"
+_TEXT, _ABOUT, _CALLED = 0x0A, 0x12, 0x5A
+"""Tags of fields in what XLA writes down of a loop (`ThunkProto`, in Protocol Buffers' encoding): any message's
+first field, what the loop is for, which function it calls."""
+
+
+def functions_of_loops(executable: bytes) -> dict[str, str]:
+    """The function that each loop of a program calls; loops that do the same share one.
+
+    Args:
+        executable: As XLA writes it down.
+
+    Returns:
+        Functions' names by those of instructions.
+
+    Raises:
+        CodeError: It is written down in another way.
+    """
+    found, place = {}, executable.find(_LOOP)
+    while place >= 0:
+        about, end = _field(executable, place + len(_LOOP), _ABOUT)
+        called, _ = _field(executable, end, _CALLED)
+        names = (slice(*_field(executable, begin, _TEXT)) for begin in (about, called))
+        loop, function = (executable[each].decode(errors="replace") for each in names)
+        found[loop] = function
+        place = executable.find(_LOOP, end)
+    return found
+
+
+def _field(content: bytes, place: int, tag: int) -> tuple[int, int]:
+    """Where a field's content begins and ends."""
+    try:
+        if content[place] != tag:
+            raise CodeError(f"a field {content[place]} where {tag} was expected")
+        size, shift, place = 0, 0, place + 1
+        while content[place] & 0x80:
+            size |= (content[place] & 0x7F) << shift
+            shift, place = shift + 7, place + 1
+        return place + 1, place + 1 + (size | content[place] << shift)
+    except IndexError as error:
+        raise CodeError("an executable that ends within a field") from error

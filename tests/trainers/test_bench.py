@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from trainers.command import train_arguments, train_config
 from trainers.config import TrainConfig
 from trainers.environment import ALLOCATOR, XLA_OPTION
 from trainers.floor import Layer, Rates, floor, layers, training_work
+from trainers.loop import Stage
 from trainers.timing import Timing, summary
 
 RESNET8 = TrainConfig(child="resnet8", width=16, batch_size=64)
@@ -226,15 +228,16 @@ def test_medians_and_what_follows_from_them():
             start_s={"traced": 0.5, "specialised": 0.5},
             step_s={"traced": 0.02 * n, "specialised": 0.01},
             evaluate_s={"traced": 1.0, "specialised": 0.25},
-            compile_s=2.0 + n,
+            compile_s={"traced": 0.1 * n, "specialised": 2.0 + n},
         )
         for n in (1, 2, 5)
     ]
     found = summary(timings, TrainConfig(steps=100, batch_size=32), 20.0, evaluations=2.0)
     traced, specialised = found["forms"]["traced"], found["forms"]["specialised"]
-    # 0.5 + 100 x 0.04 + 2 x 1 and 4 + 0.5 + 100 x 0.01 + 2 x 0.25
-    assert (traced["trial_s"], specialised["trial_s"]) == pytest.approx((6.5, 6.0))
+    # 0.2 + 0.5 + 100 x 0.04 + 2 x 1 and 4 + 0.5 + 100 x 0.01 + 2 x 0.25
+    assert (traced["trial_s"], specialised["trial_s"]) == pytest.approx((6.7, 6.0))
     assert (traced["compile_s"], specialised["compile_s"]) == (20.0, 4.0)
+    assert (traced["link_s"], specialised["link_s"]) == (0.2, 0.0)
     assert traced["images_per_s"] == pytest.approx(32 / 0.04)
     assert found["traced_over_specialised"] == pytest.approx(4.0)
     assert found["first_step_new_candidate_ms"] == pytest.approx(200.0)
@@ -360,16 +363,19 @@ def test_without_a_profiler_the_time_s_whereabouts_are_not_measured(
         raise RuntimeError("no profiler here\nat all")
 
     monkeypatch.setattr(bench_module, "traced_spans", no_profiler)
-    compiled = SimpleNamespace(
+    compiled: Any = SimpleNamespace(
         train=SimpleNamespace(as_text=lambda: PROGRAM),
         functions=SimpleNamespace(begin=lambda beta, seed: {}),
         initial=lambda program: [0.0],
     )
+
+    def stages(*_: object) -> Generator[Stage, None, None]:
+        yield Stage(compiled, None, 3)
+
     driver = SimpleNamespace(put=lambda tree: tree)
-    trainer: Any = SimpleNamespace(driver="loop", _compiled=lambda *_: compiled, _driver=driver)
-    table: Any = SimpleNamespace(program=lambda candidate: None)
+    trainer: Any = SimpleNamespace(driver="loop", _stages=stages, _driver=driver)
     candidate: Any = None
-    found = bench_module._where(trainer, table, candidate, "traced", seed=0, steps=2)
+    found = bench_module._where(trainer, candidate, "traced", seed=0, steps=2)
     assert found == (None, "no profiler here")
 
 

@@ -1,0 +1,173 @@
+"""Candidates as machine code: values and gradients against the specialised form's."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spaces import (
+    PAPER,
+    Candidate,
+    OperatorSet,
+    OperatorTable,
+    SpecialisedForm,
+    operator,
+    parse,
+)
+from trainers import block_code, candidate_code
+from trainers.block_code import aligned_floats
+from trainers.candidate_code import BLOCK, CandidateCode, block_for
+from trainers.linked_form import links
+from trainers.machine_code import CodeError
+
+pytestmark = pytest.mark.skipif(not links(), reason="XLA's machine code is of another kind here")
+
+CHANNELS = 8
+SMALL = 64
+"""Floats of a block."""
+
+
+def table_for(*candidates: Candidate) -> OperatorTable:
+    units = max(len(each.units) for each in candidates)
+    return OperatorTable.for_run(PAPER, core_units=units, extra=candidates)
+
+
+class Arrays:
+    """What a candidate is given, and room for what it finds."""
+
+    def __init__(self, table: OperatorTable, rows: int, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        shape = table.slots, table.vectors, CHANNELS
+        self.count = rows * CHANNELS
+        self.x, self.cotangent, self.found, self.change = (
+            aligned_floats(self.count + 3 * CHANNELS) for _ in range(4)
+        )
+        self.x[:] = rng.standard_normal(self.x.shape)
+        self.cotangent[:] = rng.standard_normal(self.x.shape)
+        self.found[:] = self.change[:] = 7.0
+        self.beta = rng.uniform(0.5, 1.5, shape).astype(np.float32)
+        self.dbeta = np.full(shape, 7.0, np.float32)
+
+    def compute(self, code: CandidateCode) -> list[np.ndarray]:
+        x, cotangent = self.x.ctypes.data, self.cotangent.ctypes.data
+        code.value(x, self.beta, self.found.ctypes.data, self.count)
+        change = self.change.ctypes.data
+        code.pull_back(x, self.beta, cotangent, change, self.dbeta, self.count)
+        for array in (self.found, self.change):
+            assert (array[self.count :] == 7.0).all()
+        return [self.found[: self.count].copy(), self.change[: self.count].copy(), self.dbeta]
+
+    def expected(self, form: SpecialisedForm) -> list[np.ndarray]:
+        def value(x: jax.Array, beta: jax.Array) -> jax.Array:
+            return form(x, beta, form.table.program(form.candidate))
+
+        x, cotangent = (
+            jnp.asarray(each[: self.count].reshape(-1, CHANNELS))
+            for each in (self.x, self.cotangent)
+        )
+        found, pull_back = jax.vjp(jax.jit(value), x, jnp.asarray(self.beta))
+        change, dbeta = pull_back(cotangent)
+        return [np.asarray(found).ravel(), np.asarray(change).ravel(), np.asarray(dbeta)]
+
+
+def check(text: str, rows: int) -> None:
+    candidate = parse(text, PAPER)
+    table = table_for(candidate)
+    arrays = Arrays(table, rows)
+    found = arrays.compute(CandidateCode(table, candidate, SMALL))
+    expected = arrays.expected(SpecialisedForm(table, candidate))
+    for ours, theirs in zip(found, expected, strict=True):
+        # The same operations; XLA may contract a product and a sum in one of the two.
+        largest = np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0)
+        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5 * largest)
+
+
+UNARY = [each.name for each in PAPER.unary]
+BINARY = [each.name for each in PAPER.binary]
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_every_unary_operator(name: str):
+    check(f"mul({name}(x), sigmoid(scale(x)))", 40)
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_every_binary_operator(name: str):
+    check(f"{name}(scale(x), tanh(x))", 40)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x",
+        "add(x, x)",
+        "const(x)",
+        "mul(max(scale(x), sin(x)), sigmoid(shift(x)))",
+        "mix(gauss(mul(scale(x), erf(x))), rbf(x, atan(x)))",
+    ],
+)
+def test_other_candidates(text: str):
+    """The identity, one whose slope is a constant, none of x, and two and three core units."""
+    check(text, 40)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 8, 9, 16, 27])
+def test_any_number_of_rows(rows: int):
+    """Eight make a block; what is left over must not add to the vectors' cotangents."""
+    check("mul(shift(x), sigmoid(scale(x)))", rows)
+    check("add(log_abs(scale(x)), sqrt(x))", rows)
+
+
+def test_threads_do_not_get_into_each_others_way():
+    candidate = parse("mul(shift(x), sigmoid(scale(x)))", PAPER)
+    table = table_for(candidate)
+    code = CandidateCode(table, candidate, SMALL)
+    alone = [Arrays(table, 500, seed).compute(code) for seed in range(8)]
+
+    def again(seed: int) -> bool:
+        found = (Arrays(table, 500, seed).compute(code) for _ in range(20))
+        return all(
+            a.tobytes() == b.tobytes()
+            for each in found
+            for a, b in zip(each, alone[seed], strict=True)
+        )
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(again, range(8)))
+    assert 1 <= len(code._idle) <= 8
+
+
+def test_code_that_computes_something_else_is_refused(monkeypatch: pytest.MonkeyPatch):
+    """Here because nobody notices that XLA writes one array over another."""
+    candidate = parse("mul(x, sigmoid(x))", PAPER)
+    CandidateCode(table_for(candidate), candidate, SMALL)
+    monkeypatch.setattr(block_code, "_shared", lambda routine, code, block: {})
+    with pytest.raises(CodeError, match="computes something else"):
+        CandidateCode(table_for(candidate), candidate, SMALL)
+
+
+def test_an_operator_that_is_no_loop_is_refused():
+    @operator
+    def ranked(x):
+        return jnp.sort(x, axis=-1)
+
+    with_it = OperatorSet("with_it", unary=(*PAPER.unary, ranked), binary=PAPER.binary)
+    table = OperatorTable.for_run(with_it, core_units=1)
+    with pytest.raises(CodeError):
+        CandidateCode(table, parse("mul(x, ranked(x))", with_it), SMALL)
+
+
+@pytest.mark.parametrize("channels", [(16, 32, 64), (12, 24, 48), (5, 10, 20), (101, 202, 404)])
+def test_a_block_has_whole_rows_of_every_layer(channels: tuple[int, ...]):
+    block = block_for(channels)
+    assert all(block % each == 0 for each in (*channels, 16))
+    assert BLOCK / 2 < block <= BLOCK
+
+
+def test_a_row_that_is_longer_than_a_block_is_a_block():
+    assert block_for([3 * BLOCK]) == 3 * BLOCK
+    assert candidate_code.BLOCK == BLOCK
