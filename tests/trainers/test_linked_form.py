@@ -1,0 +1,254 @@
+"""Candidates linked into a network that was compiled without them: the same training, and when."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from spaces import PAPER, OperatorSet, OperatorTable, operator, parse
+from trainers import Trainer, linked_form, load_dataset
+from trainers.config import TrainConfig
+from trainers.linked_form import LINKS_AFTER, SWITCH, LinkedForm, links, links_after
+from trainers.result import Result
+
+needs_links = pytest.mark.skipif(not links(), reason="XLA's machine code is of another kind here")
+
+CONFIG = TrainConfig(width=4, steps=12, batch_size=20, image_size=8)
+OPERATORS = PAPER.only("identity", "sin", "scale", "sigmoid", "tanh", "mul", "mix", "max")
+TABLE = OperatorTable.for_run(OPERATORS, core_units=1)
+SWISH, MIXED = (
+    parse(text, PAPER) for text in ("mul(scale(x), sigmoid(x))", "mix(sin(x), tanh(x))")
+)
+
+
+@pytest.fixture(scope="module")
+def trainer() -> Trainer:
+    data = load_dataset("digits", data_dir=None, image_size=8, valid_size=101, seed=0)
+    return Trainer(CONFIG, data, TABLE)
+
+
+@pytest.fixture
+def after(trainer: Trainer, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Says after how many steps candidates are linked."""
+
+    def say(steps: int) -> None:
+        monkeypatch.setattr(trainer, "links_after", lambda total: min(steps, total))
+
+    return say
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The candidates whose code is made."""
+    found: list[str] = []
+    original = linked_form.CandidateCode
+
+    def make(table: Any, candidate: Any, block: int) -> Any:
+        found.append(str(candidate))
+        return original(table, candidate, block)
+
+    monkeypatch.setattr("trainers.trainer.CandidateCode", make)
+    return found
+
+
+def close(found: Result, expected: Result) -> None:
+    """Equal but for rounding, a dozen steps on."""
+    assert (found.status, found.steps) == (expected.status, expected.steps) == ("ok", 12)
+    losses = [[point.loss for point in each.curve] for each in (found, expected)]
+    np.testing.assert_allclose(*losses, rtol=2e-5)
+    assert found.loss == pytest.approx(expected.loss, rel=2e-5)
+    vectors = [[(b.layer, b.param, b.mean, b.std) for b in each.beta] for each in (found, expected)]
+    for ours, theirs in zip(*vectors, strict=True):
+        assert ours[:2] == theirs[:2]
+        np.testing.assert_allclose(ours[2:], theirs[2:], rtol=2e-5, atol=1e-6)
+
+
+@needs_links
+@pytest.mark.parametrize("candidate", [SWISH, MIXED], ids=str)
+@pytest.mark.parametrize("steps", [1, 5, 11])
+def test_a_linked_candidate_trains_the_same(
+    trainer: Trainer, after: Callable[[int], None], made: list[str], candidate: Any, steps: int
+):
+    after(12)
+    expected = trainer.run(candidate, seed=3)
+    assert not made
+    after(steps)
+    found = trainer.run(candidate, seed=3)
+    assert made == [str(candidate)]
+    close(found, expected)
+    again = trainer.run(candidate, seed=3)
+    assert (again.curve, again.beta, again.compilations) == (found.curve, found.beta, 0)
+
+
+@needs_links
+def test_bfloat16_passes_through_the_candidate_as_float32(monkeypatch: pytest.MonkeyPatch):
+    data = load_dataset("digits", data_dir=None, image_size=8, valid_size=101, seed=0)
+    config = TrainConfig(width=4, steps=6, batch_size=20, image_size=8, precision="bfloat16")
+    trainer = Trainer(config, data, TABLE)
+    losses = []
+    for steps in (6, 1):
+        monkeypatch.setattr(trainer, "links_after", lambda total, steps=steps: steps)
+        losses.append([point.loss for point in trainer.run(SWISH, seed=0).curve])
+    # Activations are rounded to 8 bits, here and there to the other side.
+    np.testing.assert_allclose(*losses, rtol=5e-3)
+
+
+@needs_links
+def test_one_network_serves_every_candidate_and_forgets_them(
+    trainer: Trainer, after: Callable[[int], None]
+):
+    after(2)
+    trainer.run(SWISH, seed=0)
+    before = trainer.compilations
+    results = [trainer.run(each, seed=0) for each in (MIXED, SWISH)]
+    assert trainer.compilations == before
+    assert all(result.seconds.compile > 0 for result in results)
+    assert not linked_form._codes
+
+
+@needs_links
+def test_a_candidate_that_diverges_at_once_is_not_linked(
+    trainer: Trainer, after: Callable[[int], None], made: list[str]
+):
+    """One that does so later is, and is forgotten too."""
+    explosive = parse("mul(x, x)", PAPER)
+    after(12)
+    step = trainer.run(explosive, seed=0).steps
+    assert 1 < step < 10
+    # A loss is looked at when the step after it has been started.
+    for steps, expected in ((step + 1, []), (1, [str(explosive)])):
+        after(steps)
+        result = trainer.run(explosive, seed=0)
+        assert result.status == "diverged"
+        assert made == expected
+        assert not linked_form._codes
+
+
+@needs_links
+def test_an_operator_that_cannot_be_linked_is_trained_without(made: list[str]):
+    @operator
+    def ranked(x):
+        return x + 0 * jnp.sort(x, axis=-1)
+
+    with_it = OperatorSet("with_it", unary=(*OPERATORS.unary, ranked), binary=OPERATORS.binary)
+    data = load_dataset("digits", data_dir=None, image_size=8, valid_size=101, seed=0)
+    trainer = Trainer(CONFIG, data, OperatorTable.for_run(with_it, core_units=1))
+    candidate = parse("mul(ranked(x), scale(x))", with_it)
+    expected = trainer.run(candidate, seed=3)
+    trainer.links_after = lambda total: 2
+    found = trainer.run(candidate, seed=3)
+    assert made == [str(candidate)]
+    assert (found.curve, found.beta, found.loss) == (expected.curve, expected.beta, expected.loss)
+    assert LinkedForm not in trainer._kept
+
+
+# When
+
+
+@needs_links
+def test_what_is_trained_long_enough_is_linked(monkeypatch: pytest.MonkeyPatch):
+    config = TrainConfig(child="resnet8", width=16, batch_size=64, steps=300)
+    # 64 images of 3 · 16² · 16 + 2 · 8² · 32 + 2 · 4² · 64 elements save 2.4 ms a step, and 0.2 s are to be saved.
+    assert links_after(config, 16, 90) == 90
+    assert links_after(config, 16, 100) == links_after(config, 16, 10_000) == LINKS_AFTER
+    assert links_after(config, 32, 40) == LINKS_AFTER
+    assert links_after(TrainConfig(width=2, batch_size=16), 8, 300) == 300
+    assert links_after(config, 16, 5) == 5
+    monkeypatch.setenv(SWITCH, "0")
+    assert links_after(config, 16, 10_000) == 10_000
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("sys.platform", "darwin"),
+        ("platform.machine", lambda: "aarch64"),
+        ("jax.default_backend", lambda: "gpu"),
+        ("trainers.linked_form.available", lambda: False),
+    ],
+)
+def test_elsewhere_nothing_is_linked(monkeypatch: pytest.MonkeyPatch, name: str, value: Any):
+    monkeypatch.setattr(name, value)
+    assert not links()
+
+
+# Processes
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from trainers.parallel import use_cores
+use_cores(int(sys.argv[1]))
+from spaces import PAPER, OperatorTable, parse
+from trainers import Trainer, load_dataset
+from trainers.config import TrainConfig
+config = TrainConfig(width=4, steps=12, batch_size=12, image_size=8)
+data = load_dataset("digits", data_dir=None, image_size=8, valid_size=101, seed=0)
+table = OperatorTable.for_run(PAPER.only("identity", "sigmoid", "scale", "mul"), core_units=1)
+trainer = Trainer(config, data, table, cache=Path(sys.argv[2]))
+trainer.links_after = lambda total: 2
+found = trainer.run(parse("mul(scale(x), sigmoid(x))", PAPER), seed=0)
+print(json.dumps({
+    "linked": [form.__name__ for form in trainer._kept],
+    "losses": [point.loss for point in found.curve],
+    "loss": found.loss,
+    "beta": [(b.mean, b.std) for b in found.beta],
+    "compile": found.seconds.compile,
+}))
+"""
+
+
+def trained(cores: int, cache: Path) -> dict[str, Any]:
+    ran = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(cores), str(cache)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    return json.loads(ran.stdout)
+
+
+@needs_links
+def test_devices_share_a_batch_and_a_later_process_has_the_programs(tmp_path: Path):
+    whole, split = trained(1, tmp_path), trained(3, tmp_path)
+    assert whole["linked"] == split["linked"] == ["TracedForm", "LinkedForm"]
+    # Sums are made in another order: rounding, a dozen steps on.
+    np.testing.assert_allclose(split["losses"], whole["losses"], rtol=2e-5)
+    np.testing.assert_allclose(split["beta"], whole["beta"], rtol=2e-5, atol=1e-6)
+    again = trained(3, tmp_path)
+    assert {**again, "compile": 0} == {**split, "compile": 0}
+    assert again["compile"] < split["compile"] / 2
+
+
+@needs_links
+def test_the_gradient_of_the_vectors_is_summed_over_all_images():
+    """By hand: β of mul(x, scale) is the sum of x² times the cotangent."""
+    from trainers.candidate_code import CandidateCode
+
+    table = OperatorTable.for_run(PAPER.only("identity", "scale", "mul"), core_units=1)
+    candidate = parse("mul(x, scale(x))", PAPER)
+    form = LinkedForm(table)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((5, 7, 7, 4)), jnp.float32)
+    beta = jnp.full((3, table.vectors, 4), 0.5, jnp.float32)
+    with linked_form.linked(CandidateCode(table, candidate, 64)) as number:
+        program = linked_form.LinkedProgram(table.program(candidate), number)
+        found, back = jax.vjp(lambda x, beta: form(x, beta, program), x, beta)
+        dx, dbeta = back(jnp.ones_like(x))
+        np.testing.assert_allclose(found, 0.5 * x * x, rtol=1e-6)
+        np.testing.assert_allclose(dx, x, rtol=1e-6)
+        np.testing.assert_allclose(dbeta[1, 0], (x * x).sum((0, 1, 2)), rtol=1e-5)
+        assert float(jnp.abs(dbeta).sum()) == pytest.approx(float((x * x).sum()), rel=1e-5)
+    with pytest.raises(jax.errors.JaxRuntimeError, match=str(number)):
+        jax.jit(lambda x, beta: form(x, beta, program))(x, beta).block_until_ready()
