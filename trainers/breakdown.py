@@ -38,8 +38,8 @@ _PLACES = (
         ),
         "convolutions",
     ),
-    (re.compile(r"[/\\]spaces[/\\]|Activation\.__call__"), "activations"),
-    (re.compile(r"normali[sz]ation\.py |ConvNorm\.__call__"), "normalisation"),
+    (re.compile(r"[/\\]spaces[/\\]|linked_form\.py |Activation\.__call__"), "activations"),
+    (re.compile(r"normali[sz]ation\.py |ConvNorm\.normalise"), "normalisation"),
     (re.compile(r"[/\\]trainers[/\\]augment\.py "), "augmentation"),
 )
 """What a line of source, `FILE FUNCTION`, tells; the innermost line that tells anything counts."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import math
 import os
 import platform
 import sys
@@ -19,16 +20,19 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from spaces import Program
+from spaces import OperatorTable, Program
 from spaces.activation import ActivationForm
 
 from .block_code import floats_at
-from .candidate_code import CandidateCode
+from .candidate_code import CandidateCode, Given
 from .config import TrainConfig
 from .floor import training_work
 from .foreign import Call, available, register
+from .normalisation import EPSILON, batch_statistics, pull_back
 from .parallel import map_and_sum_over_shares, map_over_shares
 
 SWITCH = "ACTSEARCH_LINKED"
@@ -49,18 +53,128 @@ class LinkedProgram(NamedTuple):
 class LinkedForm(ActivationForm):
     """An activation whose value and gradient are machine code that a `LinkedProgram` names.
 
-    It keeps x alone and computes the rest again on the way back.
+    It keeps what it is given and computes the rest again on the way back.
     """
+
+    def __init__(self, table: OperatorTable) -> None:
+        super().__init__(table)
+        self._behind_norm = jax.custom_vjp(_behind_norm)
+        self._behind_norm.defvjp(_behind_norm_forward, _behind_norm_backward)
 
     def initial(self, program: LinkedProgram) -> jax.Array:  # type: ignore[override]
         """As of every form."""
         return super().initial(program.program)
 
+    def behind_batch_norm(
+        self,
+        x: jax.Array,
+        scale: jax.Array,
+        bias: jax.Array,
+        shortcut: jax.Array | None,
+        beta: jax.Array,
+        program: LinkedProgram,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The candidate of what `normalisation.batch_norm` makes of x, in one pass.
+
+        Args:
+            x: float32 [B, H, W, C].
+            scale: float32 [C].
+            bias: float32 [C].
+            shortcut: Is added to the normalised x; like x.
+            beta: float32 [S, P, C].
+            program: The candidate.
+
+        Returns:
+            The activation, like x, and the batch's mean and biased variance, float32 [C], which carry no
+            gradient.
+        """
+        return self._behind_norm(x, scale, bias, shortcut, beta, program.number)
+
+    def behind_norm(
+        self,
+        x: jax.Array,
+        mean: jax.Array,
+        variance: jax.Array,
+        scale: jax.Array,
+        bias: jax.Array,
+        shortcut: jax.Array | None,
+        beta: jax.Array,
+        program: LinkedProgram,
+    ) -> jax.Array:
+        """The same, like x, with a mean and a variance that are known, float32 [C]; without a gradient."""
+        norm = _norm(mean, variance, scale, bias)
+        return _evaluate(x, shortcut, norm, beta, program.number)
+
     def _evaluate(self, x, beta, program):
-        return map_over_shares(_value, x, beta, program.number)
+        return _evaluate(x, None, _identity(x), beta, program.number)
 
     def _pull_back(self, x, beta, program, kept, cotangent):
-        return map_and_sum_over_shares(_pull_back, (x, cotangent), beta, program.number)
+        change, (_, dbeta) = _change(x, None, cotangent, _identity(x), beta, program.number)
+        return change, dbeta
+
+
+def _norm(mean, variance, scale, bias) -> jax.Array:
+    """The rows of `candidate_code.Given.norm`."""
+    return jnp.stack([mean, scale * lax.rsqrt(variance + EPSILON), bias])
+
+
+def _identity(x: jax.Array) -> jax.Array:
+    """The normalisation that changes nothing."""
+    return jnp.zeros((3, x.shape[-1])).at[1].set(1.0)
+
+
+def _behind_norm(x, scale, bias, shortcut, beta, number):
+    mean, variance = batch_statistics(x)
+    norm = _norm(mean, variance, scale, bias)
+    return _evaluate(x, shortcut, norm, beta, number), mean, variance
+
+
+def _behind_norm_forward(x, scale, bias, shortcut, beta, number):
+    found = _behind_norm(x, scale, bias, shortcut, beta, number)
+    return found, (x, scale, bias, shortcut, beta, number, *found[1:])
+
+
+def _behind_norm_backward(saved, cotangents):
+    x, scale, bias, shortcut, beta, number, mean, variance = saved
+    norm = _norm(mean, variance, scale, bias)
+    change, (sums, dbeta) = _change(x, shortcut, cotangents[0], norm, beta, number)
+    of_norm = pull_back(x, scale, mean, variance, change, *sums)
+    return *of_norm, None if shortcut is None else change, dbeta, None
+
+
+def _evaluate(x, shortcut, norm, beta, number) -> jax.Array:
+    """float32, like x."""
+    batches = (x,) if shortcut is None else (x, shortcut)
+    return map_over_shares(_value_of_share, batches, norm, beta, number)
+
+
+def _change(x, shortcut, cotangent, norm, beta, number) -> tuple[jax.Array, Any]:
+    """What `CandidateCode.pull_back` writes, over all devices."""
+    batches = (x, cotangent) if shortcut is None else (x, shortcut, cotangent)
+    return map_and_sum_over_shares(_change_of_share, batches, norm, beta, number)
+
+
+def _value_of_share(x: jax.Array, *others: jax.Array) -> jax.Array:
+    call = jax.ffi.ffi_call(_VALUE, _like(x))
+    return call(x, *others, **_sizes(x, others[-2]))
+
+
+def _change_of_share(x: jax.Array, *others: jax.Array) -> tuple[jax.Array, Any]:
+    *_, beta, _ = others
+    sums = jax.ShapeDtypeStruct((2, x.shape[-1]), x.dtype)
+    call = jax.ffi.ffi_call(_PULL_BACK, (_like(x), sums, _like(beta)))
+    change, *found = call(x, *others, **_sizes(x, beta))
+    return change, tuple(found)
+
+
+def _like(array: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, array.dtype)
+
+
+def _sizes(x: jax.Array, beta: jax.Array) -> dict[str, np.int64]:
+    """Attributes that a call has in the order of their names."""
+    sizes = zip(("axis1", "axis2", "axis3", "elements"), (*beta.shape, x.size), strict=True)
+    return {name: np.int64(size) for name, size in sizes}
 
 
 def links() -> bool:
@@ -111,53 +225,35 @@ def linked(code: CandidateCode) -> Iterator[np.int32]:
         del _codes[number]
 
 
-def _value(x: jax.Array, beta: jax.Array, number: jax.Array) -> jax.Array:
-    """f(x), of a device's share of a batch."""
-    return jax.ffi.ffi_call(_VALUE, _like(x))(x, beta, number, **_sizes(x, beta))
-
-
-def _pull_back(
-    x: jax.Array, cotangent: jax.Array, beta: jax.Array, number: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """The cotangents of x and of beta, of a device's share of a batch."""
-    call = jax.ffi.ffi_call(_PULL_BACK, (_like(x), _like(beta)))
-    change, dbeta = call(x, cotangent, beta, number, **_sizes(x, beta))
-    return change, dbeta
-
-
-def _like(array: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(array.shape, array.dtype)
-
-
-def _sizes(x: jax.Array, beta: jax.Array) -> dict[str, np.int64]:
-    """Attributes that `_read` is given by the order of their names."""
-    sizes = zip(("axis1", "axis2", "axis3", "elements"), (*beta.shape, x.size), strict=True)
-    return {name: np.int64(size) for name, size in sizes}
-
-
-def _vectors(address: int, shape: list[int]) -> np.ndarray:
-    """float32 `[S, P, C]` in XLA's memory."""
-    slots, vectors, channels = shape
-    return floats_at(address, slots * vectors * channels).reshape(shape)
-
-
-def _code(address: int) -> CandidateCode:
-    return _codes[ctypes.c_int32.from_address(address).value]
-
-
 def _compute_value(call: Call) -> None:
     """What XLA calls."""
-    *shape, count = call.attributes
-    x, beta, number, result = call.addresses
-    _code(number).value(x, _vectors(beta, shape), result, count)
+    *operands, result = call.addresses
+    code, given = _read(call, operands)
+    code.value(given, result)
 
 
 def _compute_pull_back(call: Call) -> None:
     """What XLA calls."""
-    *shape, count = call.attributes
-    x, cotangent, beta, number, change, dbeta = call.addresses
-    vectors = _vectors(beta, shape), cotangent, change, _vectors(dbeta, shape)
-    _code(number).pull_back(x, *vectors, count)
+    *operands, change, sums, dbeta = call.addresses
+    cotangent = operands.pop(-4)
+    code, given = _read(call, operands)
+    channels = given.beta.shape[-1]
+    written = _floats(sums, (2, channels)), _floats(dbeta, given.beta.shape)
+    code.pull_back(given, cotangent, change, *written)
+
+
+def _read(call: Call, operands: list[int]) -> tuple[CandidateCode, Given]:
+    """x, the shortcut if there is one, the normalisation, beta, and the number of the candidate."""
+    slots, vectors, channels, count = call.attributes
+    x, *shortcut, norm, beta, number = operands
+    arrays = _floats(norm, (3, channels)), _floats(beta, (slots, vectors, channels))
+    code = _codes[ctypes.c_int32.from_address(number).value]
+    return code, Given(count, x, shortcut[0] if shortcut else None, *arrays)
+
+
+def _floats(address: int, shape: tuple[int, ...]) -> np.ndarray:
+    """In XLA's memory."""
+    return floats_at(address, math.prod(shape)).reshape(shape)
 
 
 register(_VALUE, _compute_value)

@@ -71,18 +71,45 @@ def _backward(saved, cotangents):
     x, scale, mean, variance = saved
     cotangent = cotangents[0]
     axes = tuple(range(x.ndim - 1))
+    sums = cotangent.sum(axes), (cotangent * centred(x, mean)).sum(axes)
+    return pull_back(x, scale, mean, variance, cotangent, *sums)
+
+
+def pull_back(
+    x: jax.Array,
+    scale: jax.Array,
+    mean: jax.Array,
+    variance: jax.Array,
+    cotangent: jax.Array,
+    total: jax.Array,
+    weighted: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The cotangents of x, of `scale` and of `bias`, from sums that are known.
+
+    Args:
+        x: [..., C], of any float dtype.
+        scale: float32 [C].
+        mean: float32 [C], the batch's.
+        variance: float32 [C], the batch's.
+        cotangent: float32 [..., C], of what is normalised.
+        total: float32 [C], its sum over a channel.
+        weighted: float32 [C], the sum of its product with `centred`.
+    """
     count = x.size // x.shape[-1]
-    centred = x.astype(jnp.float32) - _beside(mean, x)
     inverse = lax.rsqrt(variance + EPSILON)
-    dbias = cotangent.sum(axes)
-    dscale = inverse * (cotangent * centred).sum(axes)
+    dscale = inverse * weighted
     slope = scale * inverse
     of_cotangent, of_x, constant = (
         _beside(each, x)
-        for each in (slope, slope * inverse * dscale / count, slope * dbias / count)
+        for each in (slope, slope * inverse * dscale / count, slope * total / count)
     )
-    dx = of_cotangent * cotangent - of_x * centred - constant
-    return dx.astype(x.dtype), dscale, dbias
+    dx = of_cotangent * cotangent - of_x * centred(x, mean) - constant
+    return dx.astype(x.dtype), dscale, total
+
+
+def centred(x: jax.Array, mean: jax.Array) -> jax.Array:
+    """float32 [..., C]: x [..., C] without its channels' means [C]."""
+    return x.astype(jnp.float32) - _beside(mean, x)
 
 
 batch_norm.defvjp(_forward, _backward)

@@ -41,7 +41,7 @@ def convolve(stride: int, x: jax.Array, kernel: jax.Array) -> jax.Array:
     """
     _, height, width, _ = x.shape
     shape = -(-height // stride), -(-width // stride), kernel.shape[-1]
-    return map_over_shares(functools.partial(_images, _FORWARD, stride, shape), x, kernel)
+    return map_over_shares(functools.partial(_images, _FORWARD, stride, shape), (x,), kernel)
 
 
 def _forward(
@@ -56,7 +56,7 @@ def _backward(
     x, kernel = saved
     of_image = functools.partial(_images, _OF_IMAGE, stride, x.shape[1:])
     of_kernel = functools.partial(_call, _OF_KERNEL, stride, kernel.shape)
-    return map_over_shares(of_image, cotangent, kernel), sum_over_shares(of_kernel, x, cotangent)
+    return map_over_shares(of_image, (cotangent,), kernel), sum_over_shares(of_kernel, x, cotangent)
 
 
 convolve.defvjp(_forward, _backward)

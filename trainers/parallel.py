@@ -80,24 +80,24 @@ def sum_over_shares(
 
 
 def map_over_shares(
-    function: Callable[..., jax.Array], batch: jax.Array, *shared: jax.Array
+    function: Callable[..., jax.Array], batches: tuple[jax.Array, ...], *shared: jax.Array
 ) -> jax.Array:
     """Does for each device's share of a batch what XLA cannot split: a foreign function.
 
     Args:
-        function: Of an array like `batch`, of fewer images, and of `shared`; to one of as many images.
-        batch: An array whose first axis is the batch, laid out as `BatchLayout` does.
+        function: Of arrays like `batches`, of fewer images, and of `shared`; to one of as many images.
+        batches: Arrays whose first axis is the batch, laid out as `BatchLayout` does.
         shared: Arrays that each device needs whole.
     """
-    return _over_shares(function, (batch,), shared, lambda found: found, PartitionSpec(_BATCH))
+    return _over_shares(function, batches, shared, lambda found: found, PartitionSpec(_BATCH))
 
 
 def map_and_sum_over_shares(
-    function: Callable[..., tuple[jax.Array, jax.Array]],
+    function: Callable[..., tuple[jax.Array, Any]],
     batches: tuple[jax.Array, ...],
     *shared: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
-    """Both at once: a function's first result is of each image, its second a sum over the images.
+) -> tuple[jax.Array, Any]:
+    """Both at once: a function's first result is of each image, what its second has are sums over them.
 
     Args:
         function: Of arrays like `batches`, of fewer images, and of `shared`.

@@ -26,6 +26,7 @@ from flax import nnx
 
 from .config import resnet_blocks
 from .convolution import conv3x3
+from .linked_form import LinkedForm
 from .normalisation import batch_norm, normalise_by
 
 Tree = Any
@@ -62,18 +63,6 @@ class ActivationParam(nnx.Param):
     """Trainable vectors of one activation layer, float32 [S, P, C]; never decayed."""
 
 
-class Activation(nnx.Module):
-    """One place in a child network where the candidate stands, with its own trainable vectors."""
-
-    def __init__(self, channels: int, form: Form) -> None:
-        self.form = nnx.static(form)
-        self.beta = ActivationParam(jnp.zeros((form.slots, form.vectors, channels), jnp.float32))
-
-    def __call__(self, x: jax.Array, program: Any) -> jax.Array:
-        """The candidate on x [B, H, W, C]."""
-        return self.form(x, self.beta[...], program)
-
-
 class ConvNorm(nnx.Module):
     """3 x 3 convolution in `dtype`, then BatchNorm, whose arithmetic is always float32."""
 
@@ -89,18 +78,55 @@ class ConvNorm(nnx.Module):
         self.stride = stride
         self.dtype = dtype
 
-    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+    def convolve(self, x: jax.Array) -> jax.Array:
         """[B, H, W, C] to `dtype` [B, H / stride, W / stride, C']."""
         kernel = self.kernel[...].astype(self.dtype)
-        y = conv3x3(x.astype(self.dtype), kernel, stride=self.stride)
+        return conv3x3(x.astype(self.dtype), kernel, stride=self.stride)
+
+    def normalise(self, y: jax.Array, *, train: bool) -> jax.Array:
+        """What `convolve` gave, normalised, of the same dtype."""
         scale, bias = self.scale[...], self.bias[...]
         if train:
             y, mean, variance = batch_norm(y, scale, bias)
-            for running, now in ((self.mean, mean), (self.var, variance)):
-                running[...] = self.momentum * running[...] + (1 - self.momentum) * now
+            self.learn(mean, variance)
         else:
             y = normalise_by(y, self.mean[...], self.var[...], scale, bias)
         return y.astype(self.dtype)
+
+    def learn(self, mean: jax.Array, variance: jax.Array) -> None:
+        """The running statistics follow those of a batch, float32 [C']."""
+        for running, now in ((self.mean, mean), (self.var, variance)):
+            running[...] = self.momentum * running[...] + (1 - self.momentum) * now
+
+
+class Activation(nnx.Module):
+    """One place in a child network where the candidate stands, with its own trainable vectors."""
+
+    def __init__(self, channels: int, form: Form) -> None:
+        self.form = nnx.static(form)
+        self.beta = ActivationParam(jnp.zeros((form.slots, form.vectors, channels), jnp.float32))
+
+    def __call__(
+        self,
+        layer: ConvNorm,
+        x: jax.Array,
+        program: Any,
+        *,
+        train: bool,
+        added: jax.Array | None = None,
+    ) -> jax.Array:
+        """The candidate on what a layer makes of x [B, H, W, C], and on what is added to that."""
+        form, y = self.form, layer.convolve(x)
+        if not isinstance(form, LinkedForm) or layer.dtype != jnp.float32:
+            y = layer.normalise(y, train=train)
+            return form(y if added is None else y + added, self.beta[...], program)
+        scale, bias, beta = layer.scale[...], layer.bias[...], self.beta[...]
+        if train:
+            found, *now = form.behind_batch_norm(y, scale, bias, added, beta, program)
+            layer.learn(*now)
+            return found
+        statistics = layer.mean[...], layer.var[...]
+        return form.behind_norm(y, *statistics, scale, bias, added, beta, program)
 
 
 def shortcut(x: jax.Array, *, channels: int, stride: int) -> jax.Array:
@@ -130,9 +156,9 @@ class BasicBlock(nnx.Module):
 
     def __call__(self, x: jax.Array, program: Any, *, train: bool) -> jax.Array:
         """[B, H, W, C] to [B, H / stride, W / stride, C']."""
-        y = self.act1(self.conv1(x, train=train), program)
-        y = self.conv2(y, train=train)
-        return self.act2(y + shortcut(x, channels=self.channels, stride=self.stride), program)
+        y = self.act1(self.conv1, x, program, train=train)
+        added = shortcut(x, channels=self.channels, stride=self.stride)
+        return self.act2(self.conv2, y, program, train=train, added=added)
 
 
 class ResNet(nnx.Module):
@@ -179,7 +205,7 @@ class ResNet(nnx.Module):
 
     def __call__(self, images: jax.Array, program: Any, *, train: bool) -> jax.Array:
         """Logits float32 [B, V] of float32 images [B, H, W, C]."""
-        x = self.act(self.stem(images, train=train), program)
+        x = self.act(self.stem, images, program, train=train)
         for block in self.blocks:
             x = block(x, program, train=train)
         return self.dense(x.astype(jnp.float32).mean(axis=(1, 2)))

@@ -20,7 +20,7 @@ from spaces import (
 )
 from trainers import block_code, candidate_code
 from trainers.block_code import aligned_floats
-from trainers.candidate_code import BLOCK, CandidateCode, block_for
+from trainers.candidate_code import BLOCK, CandidateCode, Given, block_for
 from trainers.linked_form import links
 from trainers.machine_code import CodeError
 
@@ -39,51 +39,67 @@ def table_for(*candidates: Candidate) -> OperatorTable:
 class Arrays:
     """What a candidate is given, and room for what it finds."""
 
-    def __init__(self, table: OperatorTable, rows: int, seed: int = 0) -> None:
+    def __init__(
+        self, table: OperatorTable, rows: int, *, seed: int = 0, shortcut: bool = False
+    ) -> None:
         rng = np.random.default_rng(seed)
         shape = table.slots, table.vectors, CHANNELS
         self.count = rows * CHANNELS
-        self.x, self.cotangent, self.found, self.change = (
-            aligned_floats(self.count + 3 * CHANNELS) for _ in range(4)
+        self.x, self.shortcut, self.cotangent, self.found, self.change = (
+            aligned_floats(self.count + 3 * CHANNELS) for _ in range(5)
         )
-        self.x[:] = rng.standard_normal(self.x.shape)
-        self.cotangent[:] = rng.standard_normal(self.x.shape)
+        for array in (self.x, self.shortcut, self.cotangent):
+            array[:] = rng.standard_normal(self.x.shape)
         self.found[:] = self.change[:] = 7.0
-        self.beta = rng.uniform(0.5, 1.5, shape).astype(np.float32)
+        self.norm = rng.uniform(0.5, 1.5, (3, CHANNELS)).astype(np.float32)
+        beta = rng.uniform(0.5, 1.5, shape).astype(np.float32)
+        added = self.shortcut.ctypes.data if shortcut else None
+        self.given = Given(self.count, self.x.ctypes.data, added, self.norm, beta)
+        self.sums = np.full((2, CHANNELS), 7.0, np.float32)
         self.dbeta = np.full(shape, 7.0, np.float32)
 
     def compute(self, code: CandidateCode) -> list[np.ndarray]:
-        x, cotangent = self.x.ctypes.data, self.cotangent.ctypes.data
-        code.value(x, self.beta, self.found.ctypes.data, self.count)
-        change = self.change.ctypes.data
-        code.pull_back(x, self.beta, cotangent, change, self.dbeta, self.count)
+        """The value, the cotangent of what is normalised, its sums, and the cotangent of the vectors."""
+        code.value(self.given, self.found.ctypes.data)
+        places = self.cotangent.ctypes.data, self.change.ctypes.data
+        code.pull_back(self.given, *places, self.sums, self.dbeta)
         for array in (self.found, self.change):
             assert (array[self.count :] == 7.0).all()
-        return [self.found[: self.count].copy(), self.change[: self.count].copy(), self.dbeta]
+        long = [each[: self.count].copy() for each in (self.found, self.change)]
+        return [*long, self.sums, self.dbeta]
 
     def expected(self, form: SpecialisedForm) -> list[np.ndarray]:
-        def value(x: jax.Array, beta: jax.Array) -> jax.Array:
-            return form(x, beta, form.table.program(form.candidate))
-
-        x, cotangent = (
+        """The same by XLA."""
+        x, shortcut, cotangent = (
             jnp.asarray(each[: self.count].reshape(-1, CHANNELS))
-            for each in (self.x, self.cotangent)
+            for each in (self.x, self.shortcut, self.cotangent)
         )
-        found, pull_back = jax.vjp(jax.jit(value), x, jnp.asarray(self.beta))
+        mean, slope, bias = self.norm[:, None]
+        z = (x - mean) * slope + bias + (0 if self.given.shortcut is None else shortcut)
+
+        def value(z: jax.Array, beta: jax.Array) -> jax.Array:
+            return form(z, beta, form.table.program(form.candidate))
+
+        found, pull_back = jax.vjp(jax.jit(value), z, jnp.asarray(self.given.beta))
         change, dbeta = pull_back(cotangent)
-        return [np.asarray(found).ravel(), np.asarray(change).ravel(), np.asarray(dbeta)]
+        sums = jnp.stack([change.sum(0), (change * (x - mean)).sum(0)])
+        return [np.asarray(each).reshape(-1) for each in (found, change)] + [
+            np.asarray(each) for each in (sums, dbeta)
+        ]
 
 
 def check(text: str, rows: int) -> None:
     candidate = parse(text, PAPER)
     table = table_for(candidate)
-    arrays = Arrays(table, rows)
-    found = arrays.compute(CandidateCode(table, candidate, SMALL))
-    expected = arrays.expected(SpecialisedForm(table, candidate))
-    for ours, theirs in zip(found, expected, strict=True):
-        # The same operations; XLA may contract a product and a sum in one of the two.
-        largest = np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0)
-        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5 * largest)
+    code = CandidateCode(table, candidate, SMALL)
+    for shortcut in (False, True):
+        arrays = Arrays(table, rows, shortcut=shortcut)
+        found = arrays.compute(code)
+        expected = arrays.expected(SpecialisedForm(table, candidate))
+        for ours, theirs in zip(found, expected, strict=True):
+            # The same operations; XLA may contract a product and a sum in one of the two.
+            largest = np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0)
+            np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5 * largest)
 
 
 UNARY = [each.name for each in PAPER.unary]
@@ -126,10 +142,10 @@ def test_threads_do_not_get_into_each_others_way():
     candidate = parse("mul(shift(x), sigmoid(scale(x)))", PAPER)
     table = table_for(candidate)
     code = CandidateCode(table, candidate, SMALL)
-    alone = [Arrays(table, 500, seed).compute(code) for seed in range(8)]
+    alone = [Arrays(table, 500, seed=seed).compute(code) for seed in range(8)]
 
     def again(seed: int) -> bool:
-        found = (Arrays(table, 500, seed).compute(code) for _ in range(20))
+        found = (Arrays(table, 500, seed=seed).compute(code) for _ in range(20))
         return all(
             a.tobytes() == b.tobytes()
             for each in found
@@ -143,7 +159,7 @@ def test_threads_do_not_get_into_each_others_way():
 
 def test_code_that_computes_something_else_is_refused(monkeypatch: pytest.MonkeyPatch):
     """Here because nobody notices that XLA writes one array over another."""
-    candidate = parse("mul(x, sigmoid(x))", PAPER)
+    candidate = parse("max(x, tanh(x))", PAPER)
     CandidateCode(table_for(candidate), candidate, SMALL)
     monkeypatch.setattr(block_code, "_shared", lambda routine, code, block: {})
     with pytest.raises(CodeError, match="computes something else"):

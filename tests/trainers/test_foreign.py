@@ -118,7 +118,7 @@ def wait(call):
 register("wait", wait)
 layout = BatchLayout.over(jax.devices(), 4)
 call = lambda x: jax.ffi.ffi_call("wait", jax.ShapeDtypeStruct(x.shape, x.dtype))(x)
-program = jax.jit(lambda x: map_over_shares(call, x), in_shardings=layout.split)
+program = jax.jit(lambda x: map_over_shares(call, (x,)), in_shardings=layout.split)
 program(jnp.zeros((4, 2))).block_until_ready()
 last = program(jnp.zeros((4, 2)))
 print("met", last.shape)

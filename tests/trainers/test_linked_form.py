@@ -15,10 +15,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from spaces import PAPER, OperatorSet, OperatorTable, operator, parse
+from spaces import PAPER, OperatorSet, OperatorTable, SpecialisedForm, operator, parse
 from trainers import Trainer, linked_form, load_dataset
+from trainers.candidate_code import CandidateCode
 from trainers.config import TrainConfig
-from trainers.linked_form import LINKS_AFTER, SWITCH, LinkedForm, links, links_after
+from trainers.linked_form import (
+    LINKS_AFTER,
+    SWITCH,
+    LinkedForm,
+    LinkedProgram,
+    links,
+    links_after,
+)
+from trainers.normalisation import batch_norm, normalise_by
 from trainers.result import Result
 
 needs_links = pytest.mark.skipif(not links(), reason="XLA's machine code is of another kind here")
@@ -234,16 +243,14 @@ def test_devices_share_a_batch_and_a_later_process_has_the_programs(tmp_path: Pa
 
 @needs_links
 def test_the_gradient_of_the_vectors_is_summed_over_all_images():
-    """By hand: β of mul(x, scale) is the sum of x² times the cotangent."""
-    from trainers.candidate_code import CandidateCode
-
+    """By hand: β of mul(x, scale(x)) is the sum of x² times the cotangent."""
     table = OperatorTable.for_run(PAPER.only("identity", "scale", "mul"), core_units=1)
     candidate = parse("mul(x, scale(x))", PAPER)
     form = LinkedForm(table)
     x = jnp.asarray(np.random.default_rng(0).standard_normal((5, 7, 7, 4)), jnp.float32)
     beta = jnp.full((3, table.vectors, 4), 0.5, jnp.float32)
     with linked_form.linked(CandidateCode(table, candidate, 64)) as number:
-        program = linked_form.LinkedProgram(table.program(candidate), number)
+        program: Any = LinkedProgram(table.program(candidate), number)
         found, back = jax.vjp(lambda x, beta: form(x, beta, program), x, beta)
         dx, dbeta = back(jnp.ones_like(x))
         np.testing.assert_allclose(found, 0.5 * x * x, rtol=1e-6)
@@ -252,3 +259,42 @@ def test_the_gradient_of_the_vectors_is_summed_over_all_images():
         assert float(jnp.abs(dbeta).sum()) == pytest.approx(float((x * x).sum()), rel=1e-5)
     with pytest.raises(jax.errors.JaxRuntimeError, match=str(number)):
         jax.jit(lambda x, beta: form(x, beta, program))(x, beta).block_until_ready()
+
+
+@needs_links
+@pytest.mark.parametrize("shortcut", [False, True])
+def test_behind_batch_norm_it_is_what_both_are_one_after_the_other(shortcut: bool):
+    """Value, statistics and all gradients; and with statistics that are known."""
+    table = OperatorTable.for_run(OPERATORS, core_units=1)
+    form, plain = LinkedForm(table), SpecialisedForm(table, SWISH)
+    rng = np.random.default_rng(0)
+    x, added, cotangent = (
+        jnp.asarray(rng.standard_normal((5, 7, 7, 4)) + 1, jnp.float32) for _ in range(3)
+    )
+    scale, bias = (jnp.asarray(rng.uniform(0.5, 1.5, 4), jnp.float32) for _ in range(2))
+    beta = jnp.asarray(rng.uniform(0.5, 1.5, (3, table.vectors, 4)), jnp.float32)
+    extra = (added,) if shortcut else ()
+    with linked_form.linked(CandidateCode(table, SWISH, 64)) as number:
+        program = LinkedProgram(table.program(SWISH), number)
+
+        def ours(x, scale, bias, beta, *added):
+            one = added[0] if added else None
+            return form.behind_batch_norm(x, scale, bias, one, beta, program)
+
+        def theirs(x, scale, bias, beta, *added):
+            y, mean, variance = batch_norm(x, scale, bias)
+            y = y + added[0] if added else y
+            return plain(y, beta, program.program), mean, variance
+
+        given = x, scale, bias, beta, *extra
+        found, back = jax.vjp(ours, *given)
+        expected, expected_back = jax.vjp(theirs, *given)
+        zeros = jnp.zeros(4), jnp.zeros(4)
+        pairs = [(found, expected), (back((cotangent, *zeros)), expected_back((cotangent, *zeros)))]
+        for one, other in ((a, b) for pair in pairs for a, b in zip(*pair, strict=True)):
+            np.testing.assert_allclose(one, other, rtol=2e-5, atol=2e-5 * np.abs(other).max())
+        known = expected[1] + 0.5, expected[2] + 0.5
+        y = normalise_by(x, *known, scale, bias)
+        y, one = (y + added, added) if shortcut else (y, None)
+        found = form.behind_norm(x, *known, scale, bias, one, beta, program)
+        np.testing.assert_allclose(found, plain(y, beta, program.program), rtol=2e-5, atol=1e-5)
