@@ -49,14 +49,16 @@ class ActsearchPeer:
         )
         self._trainers: dict[str, Trainer] = {}
         self._open: dict[str, Callable[[int], float]] = {}
+        self._warm: set[str] = set()
         self._stages: list[Any] = []
         """As long as they are open, candidates are linked."""
 
     def score(self, form: str, expression: str, steps: int) -> Score:
         """See `peer.Peer`."""
-        trainer = self._trainer(form)
+        trainer, warm = self._trainer(form), form in self._warm
+        self._warm.add(form)
         start = time.perf_counter()
-        with _convolutions(form):
+        with _convolutions(form), nullcontext() if warm else _at_once(trainer, form):
             result = trainer.run(
                 self._candidates[expression],
                 seed=self._setting.seed,
@@ -77,8 +79,7 @@ class ActsearchPeer:
         """See `peer.Peer`."""
         trainer, seed = self._trainer(form), self._setting.seed
         driver = trainer._driver
-        linking = links() and "-switch" not in form
-        with mock.patch.object(trainer, "links_after", lambda total: 1 if linking else total):
+        with _at_once(trainer, form):
             stages = trainer._stages(self._candidates[expression], _execution(form), 2, Clock())
             with _convolutions(form):
                 first = next(stages)
@@ -116,6 +117,12 @@ class ActsearchPeer:
             if "-switch" in form:
                 trainer.links_after = lambda total: total
         return self._trainers[form]
+
+
+def _at_once(trainer: Trainer, form: str) -> AbstractContextManager[object]:
+    """Within it candidates of a form that links are linked after their first step."""
+    linking = links() and "-switch" not in form
+    return mock.patch.object(trainer, "links_after", lambda total: 1 if linking else total)
 
 
 def _execution(form: str) -> Literal["traced", "specialised"]:

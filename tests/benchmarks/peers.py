@@ -74,7 +74,7 @@ FORMS = {
 """Forms by device, unless others are asked for; see `actsearch_peer` and `torch_peer` for further names."""
 
 KNOWN = re.compile(
-    r"(traced|specialised)(-xla)?(-bf16)?|torch-(eager|compile|graphs)(-nchw)?(-bf16)?|naive-jax"
+    r"(traced|specialised)(-xla)?(-switch)?(-bf16)?|torch-(eager|compile|graphs)(-nchw)?(-bf16)?|naive-jax"
 )
 """Names of forms."""
 
