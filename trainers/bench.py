@@ -198,7 +198,7 @@ def _where(
             compiled, program, _ = next(stages, first)  # of the steps after it is linked
             text: str = compiled.train.as_text()  # type: ignore[attr-defined]
             beta = np.asarray(compiled.initial(program))
-            state = trainer._driver.put(compiled.functions.begin(beta, seed=seed))
+            state = trainer._driver.begin(compiled.functions, beta, seed=seed)
             with traced_spans(spans, text):
                 begin = time.perf_counter_ns()
                 stage = Stage(compiled, program, steps)

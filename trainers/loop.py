@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .packing import Packing
 from .parallel import BatchLayout
 from .step import StepFunctions, TrainState
 
@@ -143,8 +144,16 @@ class LoopDriver:
         self._evaluation_batch = max(whole // self._layout.parts, 1) * self._layout.parts
 
     def put(self, tree: Any) -> Any:
-        """Arrays on the devices, as `train` and `evaluate` expect a state and a program."""
+        """Arrays on the devices, as `train` and `evaluate` expect a program."""
         return jax.device_put(tree, self._layout.everywhere)
+
+    def begin(self, functions: StepFunctions, beta: np.ndarray, *, seed: int) -> Any:
+        """The state before the first step, as `train` expects it, see `StepFunctions.begin`."""
+        return self.put(Packing(functions.shapes).pack(functions.begin(beta, seed=seed)))
+
+    def variables(self, functions: StepFunctions, state: Any) -> Variables:
+        """The variables in a state, on the host."""
+        return Packing(functions.shapes).unpack(np.asarray(state)).variables
 
     def _batch_shapes(self, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
         image = self._data.train.images.shape[1:]
@@ -166,26 +175,41 @@ class LoopDriver:
             functions: What to compile.
             program: Shapes of a candidate's program.
         """
-        state = functions.shapes
+        packing = Packing(functions.shapes)
         _, all_, split = self._layout
+
+        def train(state: jax.Array, *others: Any) -> tuple[jax.Array, jax.Array]:
+            after, metrics = functions.train(packing.unpack(state), *others)
+            return packing.traced(after), metrics
+
+        def evaluate(state: jax.Array, *others: Any) -> jax.Array:
+            return functions.evaluate(packing.unpack(state).variables, *others)
+
         return Compiled(
             functions,
             jax.jit(functions.child.form.initial, in_shardings=all_).lower(program).compile(),
             jax.jit(
-                functions.train,
+                train,
                 donate_argnums=0,
                 in_shardings=(all_, split, split, all_, all_, all_, all_),
                 out_shardings=all_,
             )
-            .lower(state, *self._batch_shapes(self._batch_size), program, _SEED, _COUNT, _COUNT)
+            .lower(
+                packing.shape,
+                *self._batch_shapes(self._batch_size),
+                program,
+                _SEED,
+                _COUNT,
+                _COUNT,
+            )
             .compile(),
             jax.jit(
-                functions.evaluate,
+                evaluate,
                 in_shardings=(all_, split, split, split, all_),
                 out_shardings=all_,
             )
             .lower(
-                state.variables,
+                packing.shape,
                 *self._batch_shapes(self._evaluation_batch),
                 jax.ShapeDtypeStruct((self._evaluation_batch,), jnp.bool),
                 program,
@@ -196,12 +220,12 @@ class LoopDriver:
     def train(
         self,
         stages: Iterable[Stage],
-        state: TrainState,
+        state: Any,
         *,
         seed: int,
         total: int,
         history: History,
-    ) -> tuple[TrainState, Stage]:
+    ) -> tuple[Any, Stage]:
         """Trains from `state`, which is used up.
 
         A loss is looked at when the step after it has been started, so that the device never
@@ -246,12 +270,10 @@ class LoopDriver:
         history.add(np.asarray(pending))
         return state, stage
 
-    def evaluate(
-        self, compiled: Compiled, variables: Variables, program: Any
-    ) -> tuple[float, float]:
+    def evaluate(self, compiled: Compiled, state: Any, program: Any) -> tuple[float, float]:
         """Mean cross-entropy and accuracy on the validation split."""
         sums = [
-            compiled.evaluate(variables, *batch, program)
+            compiled.evaluate(state, *batch, program)
             for batch in padded_batches(self._data.valid, self._evaluation_batch)
         ]
         return _mean(np.stack([np.asarray(each) for each in sums]), self._data.valid)
@@ -277,6 +299,14 @@ class ScanDriver:
     def put(self, tree: Any) -> Any:
         """Arrays on the device, see `LoopDriver.put`."""
         return jax.device_put(tree)
+
+    def begin(self, functions: StepFunctions, beta: np.ndarray, *, seed: int) -> Any:
+        """The state before the first step, see `LoopDriver.begin`."""
+        return self.put(jax.tree.map(np.array, functions.begin(beta, seed=seed)))
+
+    def variables(self, functions: StepFunctions, state: Any) -> Variables:
+        """The variables in a state, on the host."""
+        return jax.device_get(state.variables)
 
     @property
     def sizes(self) -> tuple[Any, ...]:
@@ -338,12 +368,12 @@ class ScanDriver:
     def train(
         self,
         stages: Iterable[Stage],
-        state: TrainState,
+        state: Any,
         *,
         seed: int,
         total: int,
         history: History,
-    ) -> tuple[TrainState, Stage]:
+    ) -> tuple[Any, Stage]:
         """Trains from `state`, which is used up, see `LoopDriver.train`; in one stage."""
         (stage,) = stages
         batches = batch_indices(
@@ -368,11 +398,9 @@ class ScanDriver:
         _record(history, pending, total)
         return state, stage
 
-    def evaluate(
-        self, compiled: Compiled, variables: Variables, program: Any
-    ) -> tuple[float, float]:
+    def evaluate(self, compiled: Compiled, state: Any, program: Any) -> tuple[float, float]:
         """Mean cross-entropy and accuracy on the validation split."""
-        sums = compiled.evaluate(variables, *self._valid, program)
+        sums = compiled.evaluate(state.variables, *self._valid, program)
         return _mean(np.asarray(sums), self._data.valid)
 
 

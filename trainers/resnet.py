@@ -256,6 +256,10 @@ class Child:
     precision: str
     _graph: Any = dataclasses.field(init=False, repr=False)
     shapes: Variables = dataclasses.field(init=False, repr=False)
+    _drawn: dict[int, tuple[Tree, Tree]] = dataclasses.field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
+    """What the last seed gave."""
     """Shapes and dtypes of the child's variables."""
 
     def __post_init__(self) -> None:
@@ -286,19 +290,32 @@ class Child:
             beta: float32 [S, P], the initial value of each trainable vector, in every channel.
             seed: Equal seeds give equal weights.
         """
+        if seed not in self._drawn:
+            self._drawn.clear()
+            self._drawn[seed] = self._draw(seed)
+        weights, stats = self._drawn[seed]
+        vectors = jax.tree.map(
+            lambda site: np.broadcast_to(beta[:, :, None], site.shape), self.shapes.beta
+        )
+        return Variables(weights, vectors, stats)
+
+    def _draw(self, seed: int) -> tuple[Tree, Tree]:
+        """Weights and statistics, which nobody may write to."""
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
 
         def draw(path: tuple[Any, ...], leaf: Any) -> np.ndarray:
             kind = path[-1].key
             if kind == "kernel":
                 scale = np.float32(math.sqrt(2 / math.prod(leaf.shape[:-1])))
-                return scale * rng.standard_normal(leaf.shape, np.float32)
-            return np.full(leaf.shape, _CONSTANTS[kind], np.float32)
+                found = scale * rng.standard_normal(leaf.shape, np.float32)
+            else:
+                found = np.full(leaf.shape, _CONSTANTS[kind], np.float32)
+            found.setflags(write=False)
+            return found
 
-        weights, vectors, stats = self.shapes
-        return Variables(
+        weights, _, stats = self.shapes
+        return (
             jax.tree_util.tree_map_with_path(draw, weights),
-            jax.tree.map(lambda site: np.broadcast_to(beta[:, :, None], site.shape), vectors),
             jax.tree_util.tree_map_with_path(draw, stats),
         )
 

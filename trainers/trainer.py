@@ -189,7 +189,7 @@ class Trainer:
             first = next(stages)
             with clock("start"):
                 beta = np.asarray(first.compiled.initial(first.program))
-                state = self._driver.put(first.compiled.functions.begin(beta, seed=seed))
+                state = self._driver.begin(first.compiled.functions, beta, seed=seed)
                 jax.block_until_ready(state)
             with clock("train"):
                 begin = time.perf_counter()
@@ -205,10 +205,11 @@ class Trainer:
                 step = len(history.losses)
                 raise _DivergedError(f"loss became {history.losses[-1]} at step {step}")
             with clock("evaluate"):
-                loss, accuracy = self._driver.evaluate(last.compiled, state.variables, last.program)
+                loss, accuracy = self._driver.evaluate(last.compiled, state, last.program)
         if not math.isfinite(loss):
             raise _DivergedError(f"validation loss became {loss}")
-        beta = _beta(first.compiled.functions.child, state.variables, candidate)
+        functions = first.compiled.functions
+        beta = _beta(functions.child, self._driver.variables(functions, state), candidate)
         return Result(status="ok", accuracy=accuracy, loss=loss, beta=beta)
 
     def _stages(
@@ -290,7 +291,7 @@ def _beta(child: Child, variables: Variables, candidate: Candidate) -> tuple[Bet
         _DivergedError: One is not finite. The loss may be, as that of σ(βx) is, but this is no
             function that anyone could take away.
     """
-    layers = jax.device_get(child.activation_layers(variables.beta))
+    layers = child.activation_layers(variables.beta)
     found = []
     for layer, values in layers.items():
         for occurrence in child.form.occurrences(candidate):

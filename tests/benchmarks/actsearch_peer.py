@@ -85,7 +85,7 @@ class ActsearchPeer:
                 first = next(stages)
                 compiled, program, _ = next(stages, first)
         beta = np.asarray(compiled.initial(program))
-        state: Any = driver.put(compiled.functions.begin(beta, seed=seed))
+        state: Any = driver.begin(compiled.functions, beta, seed=seed)
 
         def advance(steps: int) -> float:
             nonlocal state

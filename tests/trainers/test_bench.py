@@ -162,7 +162,7 @@ FileNames
 
 FunctionNames
 1 "StepFunctions.train"
-2 "ConvNorm.__call__"
+2 "ConvNorm.normalise"
 3 "conv3x3"
 4 "ActivationForm.__call__"
 5 "batch_norm"
@@ -372,7 +372,7 @@ def test_without_a_profiler_the_time_s_whereabouts_are_not_measured(
     def stages(*_: object) -> Generator[Stage, None, None]:
         yield Stage(compiled, None, 3)
 
-    driver = SimpleNamespace(put=lambda tree: tree)
+    driver = SimpleNamespace(begin=lambda functions, beta, seed: {})
     trainer: Any = SimpleNamespace(driver="loop", _stages=stages, _driver=driver)
     candidate: Any = None
     found = bench_module._where(trainer, candidate, "traced", seed=0, steps=2)
