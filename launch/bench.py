@@ -85,12 +85,15 @@ def bench(
         RequestError: The request is wrong.
         RunFailedError: It could not be measured.
     """
+    from trainers.linked_form import linkable
+
     form, reason = choose_execution(
         science.search.execution,
         science.train,
         core_units=science.space.core_units,
         image_size=data.train.images.shape[1],
         processor=processor_kind(),
+        linked=placement.platform == "cpu" and linkable(),
     )
     sets = _cores(placement, options.processes)
     say(f"measuring for about {duration(options.seconds)}")
@@ -222,19 +225,11 @@ def _cores(placement: PlacementConfig, processes: int) -> list[tuple[int, ...]]:
             f"`processes`: {processes} of {placement.cpus_per_worker} cores each do not fit, this "
             f"machine lets us use {len(available)}"
         )
-    if processes > 1 and (
-        _platform(placement) == "tpu" or placement.gpus_per_worker > 1 / processes
-    ):
+    if processes > 1 and (placement.platform == "tpu" or placement.gpus_per_worker > 1 / processes):
         raise RequestError(
             f"`processes`: {processes} do not fit on one accelerator, which is all that is measured"
         )
     return sets
-
-
-def _platform(placement: PlacementConfig) -> str:
-    if placement.gpus_per_worker:
-        return "gpu"
-    return "tpu" if "TPU" in placement.custom_resources else "cpu"
 
 
 def _workers(placement: PlacementConfig, found: dict[str, Any]) -> int:
@@ -254,7 +249,7 @@ def _measure(commands: Sequence[list[str]], placement: PlacementConfig) -> list[
     root = str(Path(trainers.__file__).parents[1])
     variables = {
         **os.environ,
-        **environment(_platform(placement), placement.gpus_per_worker),
+        **environment(placement.platform, placement.gpus_per_worker),
         "PYTHONPATH": os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH")))),
     }
     # -P: a folder named `trainers` where the user happens to be is not meant.

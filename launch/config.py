@@ -217,6 +217,13 @@ class PlacementConfig:
         return {str(key): float(value) for key, value in found.items()}
 
     @property
+    def platform(self) -> str:
+        """What a worker computes on: `cpu`, `gpu` or `tpu`."""
+        if self.gpus_per_worker:
+            return "gpu"
+        return "tpu" if "TPU" in self.custom_resources else "cpu"
+
+    @property
     def time_limit_s(self) -> float | None:
         """`time_limit` in seconds."""
         return _duration("time_limit", self.time_limit)

@@ -46,8 +46,19 @@ MEASURED: Mapping[str, Costs] = {
 compile faster than XLA's, the others with XLA's."""
 
 
+LINKED = Costs((1.5, 0.0, 0.0), 0.0, 2.9, 1.2, 0.19)
+"""Of the traced form where it links candidates, on any processor: that of the last was measured. What two and three
+core units take linked is less than what they take specialised."""
+
+
 def choose_execution(
-    asked: str, train: TrainConfig, *, core_units: int, image_size: int, processor: str
+    asked: str,
+    train: TrainConfig,
+    *,
+    core_units: int,
+    image_size: int,
+    processor: str,
+    linked: bool,
 ) -> tuple[str, str]:
     """The form of execution and the reason for it.
 
@@ -57,10 +68,11 @@ def choose_execution(
         core_units: Of the space.
         image_size: Pixels a side.
         processor: Its kind, as `trainers.processor.processor_kind` has it.
+        linked: Whether the traced form links candidates there, see `trainers.linked_form`.
     """
     if asked != "auto":
         return asked, "asked for"
-    costs = MEASURED.get(processor, USUAL)
+    costs = LINKED if linked else MEASURED.get(processor, USUAL)
     per_element = costs.saved_ns[min(core_units, 3) - 1]
     per_element += costs.saved_ns_further * max(0, core_units - 3)
     elements = train.batch_size * activation_elements(train, image_size)

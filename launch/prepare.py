@@ -74,11 +74,6 @@ def make_assignment(run: Run, data: Dataset) -> tuple[Assignment, str]:
     """What the workers of a run are to do, and why they execute candidates as they do."""
     science, placement = run.science, run.placement
     execution, reason = _execution(run, image_size=data.train.images.shape[1])
-    platform = "cpu"
-    if placement.gpus_per_worker:
-        platform = "gpu"
-    elif "TPU" in placement.custom_resources:
-        platform = "tpu"
     devices = placement.custom_resources.get("TPU", placement.gpus_per_worker)
     assignment = Assignment(
         train=science.train,
@@ -87,7 +82,7 @@ def make_assignment(run: Run, data: Dataset) -> tuple[Assignment, str]:
         baselines=science.search.baseline_keys,
         execution=execution,
         cpus=placement.cpus_per_worker,
-        platform=platform,
+        platform=placement.platform,
         devices=max(1, int(devices)),
     )
     return assignment, reason
@@ -98,12 +93,15 @@ def _execution(run: Run, *, image_size: int) -> tuple[str, str]:
     for _, begun in run.journal.sittings():
         if begun.get("execution") in FORMS:
             return begun["execution"], str(begun.get("reason", ""))
+    from trainers.linked_form import linkable
+
     return choose_execution(
         run.science.search.execution,
         run.science.train,
         core_units=run.science.space.core_units,
         image_size=image_size,
         processor=processor_kind(),
+        linked=run.placement.platform == "cpu" and linkable(),
     )
 
 

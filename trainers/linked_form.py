@@ -178,10 +178,14 @@ def _sizes(x: jax.Array, beta: jax.Array) -> dict[str, np.int64]:
 
 
 def links() -> bool:
-    """Whether candidates can be linked into programs on this machine."""
+    """Whether candidates can be linked into this process's programs."""
+    return linkable() and jax.default_backend() == "cpu"
+
+
+def linkable() -> bool:
+    """Whether they can be on this machine, if it computes on its processor."""
     return (
         available()
-        and jax.default_backend() == "cpu"
         and sys.platform.startswith("linux")
         and platform.machine() == "x86_64"
         and os.environ.get(SWITCH) != "0"

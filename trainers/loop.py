@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .batches import batch_indices, padded_batches
 from .packing import Packing
 from .parallel import BatchLayout
 from .step import StepFunctions, TrainState
@@ -36,44 +37,6 @@ CHUNK = 50
 
 EVALUATION_BATCH = 256
 """Images of an evaluation batch, or the training batch if that is larger."""
-
-
-def batch_indices(size: int, *, batch_size: int, seed: int) -> Iterator[np.ndarray]:
-    """Endless batches: a permutation for each epoch, its incomplete last batch dropped.
-
-    Args:
-        size: N, images in the training set, at least `batch_size`.
-        batch_size: B.
-        seed: Equal seeds give equal batches.
-
-    Yields:
-        int32 [B], indices into the training set.
-    """
-    epoch = 0
-    while True:
-        order = np.random.default_rng([seed, epoch]).permutation(size).astype(np.int32)
-        for start in range(0, size - batch_size + 1, batch_size):
-            yield order[start : start + batch_size]
-        epoch += 1
-
-
-def padded_batches(
-    split: Split, batch_size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """A whole split in batches of one size, the last filled up with images that do not count.
-
-    Yields:
-        uint8 [E, H, W, C] images, int32 [E] labels, bool [E] whether they count.
-    """
-    for start in range(0, len(split.labels), batch_size):
-        images = split.images[start : start + batch_size]
-        labels = split.labels[start : start + batch_size]
-        missing = batch_size - len(labels)
-        counted = np.arange(batch_size) < len(labels)
-        if missing:
-            images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), np.uint8)])
-            labels = np.concatenate([labels, np.zeros(missing, np.int32)])
-        yield images, labels, counted
 
 
 @dataclass(slots=True)

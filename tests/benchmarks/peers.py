@@ -38,6 +38,7 @@ from peer import Score, Setting
 
 from launch.execution import choose_execution
 from trainers.config import TrainConfig
+from trainers.linked_form import linkable
 from trainers.processor import processor_kind
 
 ALWAYS = ("relu(x)", "mul(x, sigmoid(scale(x)))")
@@ -143,6 +144,7 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
         core_units=asked.core_units,
         image_size=asked.image_size,
         processor=processor_kind(),
+        linked=asked.device == "cpu" and linkable(),
     )
     # How long a trial is decides between our two forms, and a step has no length.
     reference = "specialised" if asked.what == "step" else auto

@@ -14,9 +14,9 @@ import pytest
 
 from spaces import PAPER, parse
 from trainers.augment import channel_statistics
+from trainers.batches import padded_batches
 from trainers.config import TrainConfig
 from trainers.dataset import load_dataset
-from trainers.loop import padded_batches
 from trainers.step import StepFunctions, TrainState
 
 SWISH = "mul(x, sigmoid(scale(x)))"

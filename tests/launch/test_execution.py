@@ -20,6 +20,7 @@ from trainers.config import TrainConfig
 
 XEON = "GenuineIntel 6 85"
 NEWER = "GenuineIntel 6 207"
+LINKED = "where candidates are linked"
 
 
 def choose(asked="auto", *, core_units=1, image_size=32, processor="", **train):
@@ -29,6 +30,7 @@ def choose(asked="auto", *, core_units=1, image_size=32, processor="", **train):
         core_units=core_units,
         image_size=image_size,
         processor=processor,
+        linked=processor == LINKED,
     )
 
 
@@ -66,6 +68,8 @@ def test_auto_turns_once_as_steps_grow():
         (XEON, "resnet20", 32, 128, (741.4, 684.7), 14.4, (7.4, 9.0)),
         (NEWER, "resnet8", 16, 64, (29.5, 26.6), 5.4, (0.6, 0.6)),
         (NEWER, "resnet20", 32, 128, (424.4, 354.6), 7.7, (3.8, 3.8)),
+        (LINKED, "resnet8", 16, 64, (27.3, 28.0), 7.6, (0.9, 0.6)),
+        (LINKED, "resnet8", 16, 64, (17.6, 16.7), 4.5, (0.9, 0.6)),
     ],
 )
 @pytest.mark.parametrize("steps", [100, 1_000, 10_000])
@@ -105,6 +109,13 @@ def test_more_core_units_turn_earlier(processor):
         for u in (1, 3, 4)
     ]
     assert first == sorted(first, reverse=True) and len(set(first)) == 3
+
+
+def test_linked_candidates_of_more_core_units_are_never_compiled_in():
+    """Machine code of their own takes them no longer than XLA's loops of the whole network."""
+    for core_units in (2, 3, 4):
+        form, reason = choose(core_units=core_units, steps=100_000, processor=LINKED)
+        assert form == "traced" and "to save a candidate 0.0 s" in reason
 
 
 def test_workers_get_cores_of_their_own():

@@ -23,9 +23,9 @@ from spaces import PAPER, OperatorTable, SpecialisedForm, TracedForm, parse
 from spaces.operator import Operator
 from trainers import loop
 from trainers.augment import channel_statistics
+from trainers.batches import batch_indices, padded_batches
 from trainers.config import TrainConfig
 from trainers.dataset import Dataset, Split, load_dataset
-from trainers.loop import batch_indices, padded_batches
 from trainers.resnet import Child
 from trainers.result import Result, curve
 from trainers.step import StepFunctions, TrainState
