@@ -46,9 +46,9 @@ MEASURED: Mapping[str, Costs] = {
 compile faster than XLA's, the others with XLA's."""
 
 
-LINKED = Costs((1.5, 0.0, 0.0), 0.0, 2.9, 1.2, 0.19)
-"""Of the traced form where it links candidates, on any processor: that of the last was measured. What two and three
-core units take linked is less than what they take specialised."""
+LINKED = Costs((0.0, 0.0, 0.0), 0.0, 2.9, 1.2, 0.19)
+"""Of the traced form where it links candidates, on any processor: that of the last was measured. A linked step took
+0.55 to 1.08 times as long as a specialised one, so what specialising may save is less than it costs."""
 
 
 def choose_execution(

@@ -35,10 +35,11 @@ from .machine_code import (
 _LINE = 64
 """Bytes to which XLA's code expects arrays to be aligned."""
 _FLOAT = 4
+_FRAME = 10
+"""Words of a call's frame, and of the six numbers of work groups that it names."""
 
-_OPTIONS: Mapping[str, Any] = {"xla_cpu_multi_thread_eigen": False}
-"""Of XLA: a loop is one thread's. Longer vectors (`xla_cpu_prefer_vector_width` of 512) would be faster, but with them
-XLA of jaxlib 0.10 computes nonsense where it calls a function of its own, as for atan2."""
+# Longer vectors (`xla_cpu_prefer_vector_width` of 512) would be faster, but with them XLA of jaxlib 0.10
+# computes nonsense where it calls a function of its own, as for atan2.
 
 _ENTRY = re.compile(r"^ENTRY .*?^}", re.MULTILINE | re.DOTALL)
 _INSTRUCTION = re.compile(
@@ -46,6 +47,7 @@ _INSTRUCTION = re.compile(
     r"(?:, index=(?P<index>\d+))?(?:,|$)"
 )
 _NAME = re.compile(r"%([\w.\-]+)")
+_PARTITIONS = re.compile(r'"outer_dimension_partitions":\[([^\]]*)\]')
 _SCALAR = "f32[]"
 _ALIASES = frozenset({"copy", "bitcast"})
 
@@ -57,6 +59,8 @@ class Step(NamedTuple):
     """Its name in the machine code."""
     operands: tuple[str, ...]
     results: tuple[str, ...]
+    groups: int
+    """Parts that it is divided into, each for a call of its own: XLA has threads in mind."""
 
 
 class Routine(NamedTuple):
@@ -105,7 +109,7 @@ def compile_routine(
     shape = jax.ShapeDtypeStruct((block,), jnp.float32)
     lowered = jax.jit(function, keep_unused=True).lower(*[shape] * inputs)
     with all_compiled():  # what comes from JAX's cache cannot be written down
-        compiled = lowered.compile(compiler_options=dict(_OPTIONS))
+        compiled = lowered.compile()
     executable: Any = compiled.runtime_executable()
     try:
         written = executable.serialize()
@@ -145,7 +149,8 @@ def _routine(text: str, functions: Mapping[str, str], array: str) -> Routine:
             same[name] = (operands[int(parts["index"])],)
         elif kind == "fusion":
             results = tuple(f"{name}:{n}" for n in range(len(arrays)))
-            steps.append(Step(functions.get(name, name), tuple(operands), results))
+            function = functions.get(name, name)
+            steps.append(Step(function, tuple(operands), results, _groups(line)))
             same[name] = results
         else:
             raise CodeError(f"no loop: {line.strip()[:200]}")
@@ -153,6 +158,15 @@ def _routine(text: str, functions: Mapping[str, str], array: str) -> Routine:
             outputs = same[name]
     ordered = tuple(inputs[place] for place in range(len(inputs)))
     return Routine(ordered, constants, tuple(steps), outputs, {})
+
+
+def _groups(line: str) -> int:
+    found = _PARTITIONS.search(line)
+    if found is None:
+        return 1
+    if not found[1].strip('"').isdigit():
+        raise CodeError(f"divided in an unknown way: {found[0]}")
+    return int(found[1].strip('"'))
 
 
 def _shared(routine: Routine, code: Code, block: int) -> dict[str, str]:
@@ -168,7 +182,7 @@ def _shared(routine: Routine, code: Code, block: int) -> dict[str, str]:
             array[:] = numbers
         registers = tuple(fixed(number) for number in range(len(arrays)))
         listing = Listing()
-        listing.calls.append((code, step.function, registers))
+        listing.call(code, step, registers)
         BlockProgram(listing, block).run((), [each.ctypes.data for each in arrays], 1)
         changed = [a.tobytes() != b.tobytes() for a, b in zip(arrays, before, strict=True)]
         count = len(step.operands)
@@ -252,9 +266,14 @@ class Listing:
     """Calls of machine code on registers, as they are put together."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Code | None, str, tuple[Register, ...]]] = []
-        """The code, the function there, and the arrays; a copy has no code."""
+        self.calls: list[tuple[Code | None, str, tuple[int, int], tuple[Register, ...]]] = []
+        """The code, the function there, which part of how many, and the arrays; a copy has no code."""
         self._scratch = 0
+
+    def call(self, code: Code, step: Step, arrays: tuple[Register, ...]) -> None:
+        """A loop, on its operands and results."""
+        for part in range(step.groups):
+            self.calls.append((code, step.function, (part, step.groups), arrays))
 
     def add(
         self,
@@ -285,10 +304,10 @@ class Listing:
                     places[name] = Register("scratch", self._scratch)
                     self._scratch += 1
             arrays = tuple(places[routine.home(n)] for n in (*step.operands, *step.results))
-            self.calls.append((code, step.function, arrays))
+            self.call(code, step, arrays)
         for name, register in zip(names, outputs.values(), strict=True):
             if (place := places[routine.home(name)]) != register:
-                self.calls.append((None, "", (place, register)))
+                self.calls.append((None, "", (0, 1), (place, register)))
 
 
 class BlockProgram:
@@ -304,34 +323,28 @@ class BlockProgram:
 
     def __init__(self, listing: Listing, block: int) -> None:
         calls = listing.calls
-        self._codes = [code for code, _, _ in calls]
-        frames = [len(arrays) for _, _, arrays in calls]
-        registers = [register for _, _, arrays in calls for register in arrays]
+        self._codes = [code for code, *_ in calls]
+        registers = [register for *_, arrays in calls for register in arrays]
         moves = [n for n, register in enumerate(registers) if register.kind == "moving"]
-        # In words: calls and their end, moves and their end, three numbers of work groups and of
-        # this group, frames, arrays.
+        # In words: calls and their end, moves and their end, frames (see `machine_code`) with their
+        # numbers of work groups and of this group, arrays.
         at_moves = 2 * (len(calls) + 1)
-        at_groups = at_moves + 2 * (len(moves) + 1)
-        at_frames = at_groups + 6
-        at_arrays = at_frames + 4 * len(calls)
+        at_frames = at_moves + 2 * (len(moves) + 1)
+        at_arrays = at_frames + _FRAME * len(calls)
         self._words = np.zeros(at_arrays + 2 * len(registers), np.uint64)
         base = self._words.ctypes.data
         words = self._words
-        words[at_groups : at_groups + 3] = 1
         array = at_arrays
         own = _own_code()
-        for number, (code, function, arrays) in enumerate(calls):
+        for number, (code, function, (part, parts), arrays) in enumerate(calls):
             if code is not None and function not in code.addresses:
                 raise CodeError(f"there is no function `{function}`")
-            frame = at_frames + 4 * number
+            frame = at_frames + _FRAME * number
             words[2 * number] = own.copy if code is None else code.addresses[function]
             words[2 * number + 1] = base + 8 * frame
-            words[frame : frame + 4] = (
-                base + 8 * at_groups,
-                base + 8 * (at_groups + 3),
-                frames[number],
-                base + 8 * array,
-            )
+            groups = base + 8 * (frame + 4)
+            words[frame : frame + 4] = (groups, groups + 24, len(arrays), base + 8 * array)
+            words[frame + 4 : frame + _FRAME] = (parts, 1, 1, part, 0, 0)
             array += 2 * len(arrays)
         for number, move in enumerate(moves):
             words[at_moves + 2 * number] = base + 8 * (at_arrays + 2 * move)

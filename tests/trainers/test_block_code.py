@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -98,6 +99,24 @@ def test_what_nobody_asks_for_is_not_computed():
     x, found = filled(drawn(BLOCK)), aligned_floats(BLOCK)
     BlockProgram(listing, BLOCK).run(addresses(x, found), [], 1)
     np.testing.assert_allclose(found, np.exp(x), rtol=1e-6)
+
+
+def test_every_part_of_a_loop_that_xla_divides_is_done():
+    """An expensive one of many floats, where there is more than one core."""
+    block = 1 << 16
+
+    def function(x: jax.Array) -> tuple[jax.Array, ...]:
+        return (jnp.sin(jnp.arctan(jnp.cosh(x))),)
+
+    routine, code, compiled = compile_routine(function, 1, block)
+    if (os.cpu_count() or 1) > 1 and len(os.sched_getaffinity(0)) > 1:
+        assert max(step.groups for step in routine.steps) > 1
+    listing = Listing()
+    listing.add(routine, code, [moving(0)], {0: moving(1)})
+    x, found = filled(drawn(2, block)), aligned_floats(2 * block)
+    BlockProgram(listing, block).run(addresses(x, found), [], 2)
+    for part, expected in zip(found.reshape(2, -1), x.reshape(2, -1), strict=True):
+        np.testing.assert_array_equal(part, compiled(expected)[0])
 
 
 @pytest.mark.parametrize("copies", [1, 2])

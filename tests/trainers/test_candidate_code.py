@@ -122,12 +122,15 @@ def test_every_binary_operator(name: str):
         "x",
         "add(x, x)",
         "const(x)",
+        "rbf(cos(x), sinh(x))",
         "mul(max(scale(x), sin(x)), sigmoid(shift(x)))",
         "mix(gauss(mul(scale(x), erf(x))), rbf(x, atan(x)))",
     ],
 )
 def test_other_candidates(text: str):
-    """The identity, one whose slope is a constant, none of x, and two and three core units."""
+    """The identity, one whose slope is a constant, none of x, one with numbers that are almost zero, and two
+    and three core units.
+    """
     check(text, 40)
 
 
