@@ -150,3 +150,17 @@ def test_a_configuration_never_changes():
     science, _ = build({})
     with pytest.raises(dataclasses.FrozenInstanceError):
         science.train.steps = 3  # type: ignore[misc]  # this is the point
+
+
+@pytest.mark.parametrize(
+    "asked, platform",
+    [
+        ({}, "cpu"),
+        ({"gpus_per_worker": 0.5}, "gpu"),
+        ({"resources": '{"TPU": 4}'}, "tpu"),
+        ({"resources": '{"special": 1}'}, "cpu"),
+    ],
+)
+def test_what_a_worker_computes_on(asked, platform):
+    _, placement = build({"trials": 10, **asked})
+    assert placement.platform == platform

@@ -122,7 +122,8 @@ def test_a_run_keeps_the_form_that_it_was_begun_with(
     for details in noted:
         with journal.transaction():
             journal.begin_sitting(details)
-    run: Any = SimpleNamespace(journal=journal, science=Science())
+    placement = SimpleNamespace(platform="cpu")
+    run: Any = SimpleNamespace(journal=journal, science=Science(), placement=placement)
     form, reason = _execution(run, image_size=8)
     assert form == kept
     assert (reason == "it was") == (kept == "specialised")
