@@ -196,7 +196,7 @@ def _where(
         with contextlib.closing(trainer._stages(candidate, form, steps + 1, Clock())) as stages:
             first = next(stages)
             compiled, program, _ = next(stages, first)  # of the steps after it is linked
-            text: str = compiled.train.as_text()  # type: ignore[attr-defined]
+            text: str = compiled.train.as_text()  # type: ignore[attr-defined]  # JAX's, and so it has
             beta = np.asarray(compiled.initial(program))
             state = trainer._driver.begin(compiled.functions, beta, seed=seed)
             with traced_spans(spans, text):

@@ -52,6 +52,9 @@ _SCALAR = "f32[]"
 _ALIASES = frozenset({"copy", "bitcast"})
 
 
+_NOT_WRITTEN = (struct.error, jax.errors.JaxRuntimeError)
+
+
 class Step(NamedTuple):
     """A loop of XLA's."""
 
@@ -114,9 +117,11 @@ def compile_routine(
     try:
         written = executable.serialize()
         code, functions = Code(object_files(written)), functions_of_loops(written)
-    except (AttributeError, struct.error, jax.errors.JaxRuntimeError) as error:
-        raise CodeError(f"XLA does not write this program down: {error}") from error
-    routine = _routine(compiled.as_text() or "", functions, f"f32[{block}]{{0}}")
+        routine = _routine(compiled.as_text() or "", functions, f"f32[{block}]{{0}}")
+    except CodeError:
+        raise
+    except (AttributeError, LookupError, ValueError, *_NOT_WRITTEN) as error:
+        raise CodeError(f"XLA writes this program down in another way: {error!r}") from error
     return routine._replace(shared=_shared(routine, code, block)), code, compiled
 
 

@@ -61,7 +61,7 @@ class LinkedForm(ActivationForm):
         self._behind_norm = jax.custom_vjp(_behind_norm)
         self._behind_norm.defvjp(_behind_norm_forward, _behind_norm_backward)
 
-    def initial(self, program: LinkedProgram) -> jax.Array:  # type: ignore[override]
+    def initial(self, program: LinkedProgram) -> jax.Array:  # type: ignore[override]  # it is given more
         """As of every form."""
         return super().initial(program.program)
 

@@ -234,6 +234,7 @@ class Trainer:
             with contextlib.suppress(CodeError, OSError):
                 code = CandidateCode(self._table, candidate, self._block)
                 program = LinkedProgram(program, meanwhile.enter_context(linked(code)))
+            if isinstance(program, LinkedProgram):
                 compiled = self._for_all(LinkedForm(self._table), program)
             seconds = time.perf_counter() - begin
             clock.add("compile", seconds)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from trainers import block_code
 from trainers.block_code import (
     BlockProgram,
     Listing,
@@ -163,6 +164,18 @@ def test_a_constant_has_a_place():
 def test_what_is_no_list_of_loops_is_refused(function: Callable[..., Any]):
     with pytest.raises(CodeError):
         compile_routine(function, 1, BLOCK)
+
+
+@pytest.mark.parametrize("error", [KeyError(0), IndexError(), ValueError("no number")])
+def test_a_text_that_is_not_understood_is_refused(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    def fail(*arguments: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(block_code, "_routine", fail)
+    with pytest.raises(CodeError, match="in another way"):
+        compile_routine(lambda x: (x + 1,), 1, BLOCK)
 
 
 def test_floats_lie_at_the_beginning_of_a_line_and_are_found_again():

@@ -18,7 +18,7 @@ from spaces import (
     operator,
     parse,
 )
-from trainers import block_code, candidate_code
+from trainers import block_code
 from trainers.block_code import aligned_floats
 from trainers.candidate_code import BLOCK, CandidateCode, Given, block_for
 from trainers.linked_form import links
@@ -189,4 +189,3 @@ def test_a_block_has_whole_rows_of_every_layer(channels: tuple[int, ...]):
 
 def test_a_row_that_is_longer_than_a_block_is_a_block():
     assert block_for([3 * BLOCK]) == 3 * BLOCK
-    assert candidate_code.BLOCK == BLOCK
