@@ -131,3 +131,34 @@ def test_two_devices_call_at_a_time_and_a_process_may_end_meanwhile():
         [sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=120, check=False
     )
     assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "met (4, 2)", "")
+
+
+KEPT = """
+import threading
+from trainers.parallel import use_cores
+use_cores(2)
+import jax, jax.numpy as jnp
+from trainers.foreign import register
+from trainers.parallel import BatchLayout, map_over_shares
+known, calls = threading.local(), []
+
+def count(call):
+    known.calls = getattr(known, "calls", 0) + 1
+    calls.append(known.calls)
+
+register("count", count)
+layout = BatchLayout.over(jax.devices(), 4)
+call = lambda x: jax.ffi.ffi_call("count", jax.ShapeDtypeStruct(x.shape, x.dtype))(x)
+program = jax.jit(lambda x: map_over_shares(call, (x,)), in_shardings=layout.split)
+for _ in range(20):
+    program(jnp.zeros((4, 2))).block_until_ready()
+print(len(calls), max(calls) > 1)
+"""
+
+
+def test_a_thread_of_xlas_is_the_same_to_python_the_next_time():
+    """Else Python makes anew what it knows of a thread, with every call, which takes longer than most of them."""
+    ran = subprocess.run(
+        [sys.executable, "-c", KEPT], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ran.returncode, ran.stdout.strip(), ran.stderr) == (0, "40 True", "")

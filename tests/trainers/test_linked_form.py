@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,51 @@ def test_an_operator_that_cannot_be_linked_is_trained_without(made: list[str]):
     assert made == [str(candidate)]
     assert (found.curve, found.beta, found.loss) == (expected.curve, expected.beta, expected.loss)
     assert LinkedForm not in trainer._kept
+
+
+@needs_links
+def test_a_machine_without_memory_for_code_trains_without(
+    trainer: Trainer, after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+):
+    """What fails so quietly is the candidate's code alone: a network that cannot be compiled is told of."""
+
+    def refuse(*asked: Any) -> Any:
+        raise PermissionError("no memory that may be executed")
+
+    after(12)
+    expected = trainer.run(SWISH, seed=3)
+    after(2)
+    with monkeypatch.context() as patch:
+        patch.setattr("trainers.trainer.CandidateCode", refuse)
+        found = trainer.run(SWISH, seed=3)
+    assert (found.curve, found.beta, found.loss) == (expected.curve, expected.beta, expected.loss)
+    monkeypatch.delitem(trainer._kept, LinkedForm, raising=False)
+    monkeypatch.setattr(trainer._driver, "compile", refuse)
+    with pytest.raises(PermissionError, match="executed"):
+        trainer.run(SWISH, seed=3)
+    assert not linked_form._codes
+
+
+@needs_links
+def test_nothing_asks_for_the_code_of_a_candidate_that_has_diverged(
+    trainer: Trainer, after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+):
+    """The step after the last is under way by then; it is slow here, so that whoever did not wait would be gone."""
+    read, missed = linked_form._read, []
+
+    def slowly(call: Any, operands: list[int]) -> Any:
+        time.sleep(0.01)
+        try:
+            return read(call, operands)
+        except KeyError as error:
+            missed.append(error)
+            raise
+
+    monkeypatch.setattr(linked_form, "_read", slowly)
+    after(1)
+    assert trainer.run(parse("mul(x, x)", PAPER), seed=0).status == "diverged"
+    time.sleep(0.1)
+    assert not missed
 
 
 # When
