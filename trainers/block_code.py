@@ -188,7 +188,7 @@ def _shared(routine: Routine, code: Code, block: int) -> dict[str, str]:
         registers = tuple(fixed(number) for number in range(len(arrays)))
         listing = Listing()
         listing.call(code, step, registers)
-        BlockProgram(listing, block).run((), [each.ctypes.data for each in arrays], 1)
+        BlockProgram(listing, block).run([each.ctypes.data for each in arrays], 1)
         changed = [a.tobytes() != b.tobytes() for a, b in zip(arrays, before, strict=True)]
         count = len(step.operands)
         over = [name for name, new in zip(step.operands, changed, strict=False) if new]
@@ -254,7 +254,9 @@ class Register(NamedTuple):
     """`moving`, a part of a long array, another one for each block; `fixed`, the same for each;
     `scratch`, room between two steps; `constant`, one float."""
     number: float
-    """Which of them; of a constant its value."""
+    """Which of them: of the first two, of the addresses that `BlockProgram.run` is given; of a constant its value."""
+    row: int = 0
+    """Of a fixed one: how many times N floats it is behind that address."""
 
 
 def moving(number: int) -> Register:
@@ -262,9 +264,9 @@ def moving(number: int) -> Register:
     return Register("moving", number)
 
 
-def fixed(number: int) -> Register:
-    """An array of one block."""
-    return Register("fixed", number)
+def fixed(number: int, row: int = 0) -> Register:
+    """N floats of an array that is the same for each block."""
+    return Register("fixed", number, row)
 
 
 class Listing:
@@ -356,8 +358,7 @@ class BlockProgram:
             words[at_moves + 2 * number + 1] = _FLOAT * block
         self._room = aligned_floats(self._rooms(registers) * block)
         self._constants = aligned_floats(_LINE // _FLOAT * len(registers))
-        self._outside: list[tuple[int, Register]] = []
-        """Words of addresses that `run` is given, and which of them."""
+        outside: list[tuple[int, int, int]] = []
         for number, register in enumerate(registers):
             word = at_arrays + 2 * number
             words[word + 1] = _FLOAT * block
@@ -369,24 +370,26 @@ class BlockProgram:
                 words[word] = self._constants.ctypes.data + _FLOAT * place
                 words[word + 1] = _FLOAT
             else:
-                self._outside.append((word, register))
+                outside.append((word, int(register.number), _FLOAT * block * register.row))
+        self._given, self._which, beyond = np.array(outside, np.intp).reshape(-1, 3).T
+        """Words of addresses that `run` is given, and which of them,"""
+        self._beyond = beyond.astype(np.uint64)
+        """and how many bytes behind it."""
         self._base = base
 
     @staticmethod
     def _rooms(registers: Sequence[Register]) -> int:
         return 1 + max((int(r.number) for r in registers if r.kind == "scratch"), default=-1)
 
-    def run(self, moving: Sequence[int], fixed: Sequence[int], blocks: int) -> None:
+    def run(self, addresses: Sequence[int], blocks: int) -> None:
         """Goes through so many blocks.
 
         Args:
-            moving: Where the long arrays begin, which have blocks · N floats.
-            fixed: Where the arrays of one block are.
+            addresses: Of the long arrays, which have blocks · N floats, and of those that are the same for each.
             blocks: At least 1.
         """
-        words = self._words
-        for word, (kind, number) in self._outside:
-            words[word] = (moving if kind == "moving" else fixed)[int(number)]
+        given = np.array(addresses, np.uint64)[self._which]
+        self._words[self._given] = given + self._beyond
         _own_code().go_through(self._base, blocks)
 
 

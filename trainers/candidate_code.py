@@ -6,17 +6,17 @@ network with it takes seconds; `trainers.linked_form` calls the code from a netw
 It is `f((x - mean) · slope + bias + shortcut)`: what stands between a convolution and the next one, in
 one pass over the arrays forward and one back.
 
-Letters: `S` slots, `P` vectors per slot, `C` channels, `V` vectors that the candidate uses, `N` floats of a block.
+Letters: `S` slots, `P` vectors per slot, `C` channels, `N` floats of a block.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from spaces import Candidate, OperatorTable
@@ -41,6 +41,9 @@ _FLOAT = 4
 
 _LONG = 6
 """Long arrays that the compiled function has, see `_function`."""
+_AT_NOTHING, _AT_ROWS, _AT_SUMS, _AT_LONG = range(4)
+"""Which of the addresses that the code is given is that of zeros, of the rows, of the sums, and of x, behind which
+the other long arrays come."""
 _NORM = 3
 """Rows of the normalisation: mean, slope, bias."""
 _SUMS = 2
@@ -53,6 +56,34 @@ def block_for(channels: Sequence[int]) -> int:
     return max(BLOCK // rows, 1) * rows
 
 
+def rows_of(norm: jax.Array, beta: jax.Array, block: int) -> jax.Array:
+    """What `Given.rows` is the address of.
+
+    Args:
+        norm: float32 [3, C]: mean, slope and bias of each channel.
+        beta: float32 [S, P, C].
+        block: N, a multiple of C.
+    """
+    channels = norm.shape[-1]
+    rows = jnp.concatenate([norm, beta.reshape(-1, channels)])
+    return jnp.tile(rows, block // channels)
+
+
+def sums_of(sums: jax.Array, beta: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Reads the sums that `CandidateCode.pull_back` writes.
+
+    Args:
+        sums: float32 [2 + S · P, N].
+        beta: Like the operand.
+
+    Returns:
+        Sums of the change over a channel, alone and times x - mean, float32 [C], and the cotangent of beta.
+    """
+    channels = beta.shape[-1]
+    alone, weighted, *more = sums.reshape(len(sums), -1, channels).sum(axis=1)
+    return alone, weighted, jnp.stack(more).reshape(beta.shape)
+
+
 class Given(NamedTuple):
     """What the code of a candidate reads; the long arrays have so many `elements`."""
 
@@ -62,10 +93,8 @@ class Given(NamedTuple):
     """Address of a long array."""
     shortcut: int | None
     """Of one that is added to what is normalised, if there is one."""
-    norm: np.ndarray
-    """float32 `[3, C]`: mean, slope and bias of each channel; C is a divisor of N."""
-    beta: np.ndarray
-    """float32 `[S, P, C]`."""
+    rows: int
+    """Of float32 `[3 + S · P, N]`: mean, slope and bias, and the vectors, see `rows_of`."""
 
 
 class CandidateCode:
@@ -83,28 +112,33 @@ class CandidateCode:
 
     def __init__(self, table: OperatorTable, candidate: Candidate, block: int) -> None:
         self._block = block
-        self._places = [(used.slot, used.vector) for used in table.occurrences(candidate)]
-        vectors = len(self._places)
-        self._rows = _NORM + vectors, _SUMS + vectors
-        function, inputs = _function(table, candidate), _LONG + sum(self._rows)
+        used = [each.slot * table.vectors + each.vector for each in table.occurrences(candidate)]
+        read = [*range(_NORM), *(_NORM + place for place in used)]
+        added = [*range(_SUMS), *(_SUMS + place for place in used)]
+        self._sizes = _NORM + table.slots * table.vectors, _SUMS + table.slots * table.vectors
+        function, inputs = _function(table, candidate), _LONG + len(read) + len(added)
         routine, code, compiled = compile_routine(function, inputs, block)
-        rows = [fixed(1 + number) for number in range(sum(self._rows))]
-        sums = dict(enumerate(rows[self._rows[0] :], start=2))
+        sums = [fixed(_AT_SUMS, row) for row in added]
+        rows = [*(fixed(_AT_ROWS, row) for row in read), *sums]
+        to_sums = dict(enumerate(sums, start=2))
         self._listings: dict[tuple[bool, bool], Listing] = {}
         """Forward or back, without and with a shortcut."""
         for with_shortcut in (False, True):
-            x, shortcut = moving(0), moving(1) if with_shortcut else fixed(_NOTHING)
-            last = 1 + with_shortcut
+            x = moving(_AT_LONG)
+            shortcut = moving(_AT_LONG + 1) if with_shortcut else fixed(_AT_NOTHING)
+            last = _AT_LONG + 1 + with_shortcut
             forward, back = Listing(), Listing()
             value = cotangent = moving(last)
             forward.add(routine, code, [x, x, x, shortcut, x, x, *rows], {0: value})
             change = moving(last + 1)
             back.add(routine, code, [x, x, x, shortcut, cotangent, x, *rows], {1: change})
-            back.add(routine, code, [x, x, x, shortcut, cotangent, change, *rows], sums)
+            back.add(routine, code, [x, x, x, shortcut, cotangent, change, *rows], to_sums)
             self._listings[False, with_shortcut] = forward
             self._listings[True, with_shortcut] = back
+        self._nothing = aligned_floats(block)
+        self._nowhere = self._nothing.ctypes.data
         self._idle: list[_Runner] = []
-        self._check(compiled, inputs)
+        self._check(compiled, read, added)
 
     def value(self, given: Given, result: int) -> None:
         """Evaluates the candidate.
@@ -113,43 +147,33 @@ class CandidateCode:
             given: Its operands.
             result: Address of a long array, which is written.
         """
-        with self._runner() as runner:
-            runner.run(False, given, self._vectors(given), (), result)
+        self._run(False, given, 0, (), result)
 
-    def pull_back(
-        self, given: Given, cotangent: int, change: int, sums: np.ndarray, dbeta: np.ndarray
-    ) -> None:
-        """The cotangents of what is normalised, and of the vectors.
+    def pull_back(self, given: Given, cotangent: int, change: int, sums: int) -> None:
+        """The cotangent of what is normalised, and its sums.
 
         Args:
             given: The operands of the value.
             cotangent: Address of a long array: the cotangent of the value.
             change: Address of a long array, which is written.
-            sums: float32 `[2, C]`, is written: sums of `change` over a channel, alone and times x - mean.
-            dbeta: float32 `[S, P, C]`, is written; 0 where the candidate has no vector.
+            sums: Address of float32 `[2 + S · P, N]`, is written, see `sums_of`.
         """
-        with self._runner() as runner:
-            found = runner.run(True, given, self._vectors(given), (cotangent,), change)
-            found = found.reshape(len(found), -1, sums.shape[-1]).sum(axis=1)
-        sums[...] = found[:_SUMS]
-        dbeta[...] = 0.0
-        for place, each in zip(self._places, found[_SUMS:], strict=True):
-            dbeta[place] = each
+        ctypes.memset(sums, 0, _FLOAT * self._block * self._sizes[1])
+        self._run(True, given, sums, (cotangent,), change)
 
-    def _vectors(self, given: Given) -> list[np.ndarray]:
-        return [given.beta[place] for place in self._places]
-
-    @contextmanager
-    def _runner(self) -> Iterator[_Runner]:
-        """One that no other thread uses."""
+    def _run(
+        self, back: bool, given: Given, sums: int, more: tuple[int, ...], written: int
+    ) -> None:
+        shortcut = () if given.shortcut is None else (given.shortcut,)
+        fixed, moved = (self._nowhere, given.rows, sums), (given.x, *shortcut, *more, written)
         try:
             runner = self._idle.pop()
         except IndexError:
-            runner = _Runner(self._listings, self._block, self._rows)
-        yield runner
+            runner = _Runner(self._listings, self._block)
+        runner.run((back, bool(shortcut)), fixed, moved, given.elements)
         self._idle.append(runner)
 
-    def _check(self, compiled: jax.stages.Compiled, inputs: int) -> None:
+    def _check(self, compiled: jax.stages.Compiled, read: list[int], added: list[int]) -> None:
         """Whether the code computes what XLA does with it.
 
         Raises:
@@ -157,22 +181,19 @@ class CandidateCode:
         """
         rng = np.random.default_rng(0)
         for with_shortcut in (False, True):
-            x, shortcut, cotangent, nothing, value, change, *rows = (
-                aligned_floats(self._block) for _ in range(inputs)
-            )
+            x, shortcut, cotangent, value, change = (aligned_floats(self._block) for _ in range(5))
+            rows, sums = (aligned_floats(n * self._block).reshape(n, -1) for n in self._sizes)
             for array in (x, cotangent, *([shortcut] if with_shortcut else [])):
                 array[:] = rng.standard_normal(self._block, np.float32)
-            for array in rows:
-                array[:] = rng.uniform(0.5, 1.5, self._block)
-            operands = x, x, x, shortcut, cotangent
-            first = np.asarray(compiled(*operands, change, *rows)[1])
-            expected = [np.asarray(each) for each in compiled(*operands, first, *rows)]
-            moved = [x, shortcut] if with_shortcut else [x]
-            fixed = [each.ctypes.data for each in (nothing, *rows)]
-            for back, long in ((False, [*moved, value]), (True, [*moved, cotangent, change])):
-                program = BlockProgram(self._listings[back, with_shortcut], self._block)
-                program.run([each.ctypes.data for each in long], fixed, 1)
-            found = [value, change, *rows[self._rows[0] :]]
+            rows[:] = rng.uniform(0.5, 1.5, rows.shape)
+            operands, more = (x, x, x, shortcut, cotangent), (*rows[read], *sums[added])
+            first = np.asarray(compiled(*operands, change, *more)[1])
+            expected = [np.asarray(each) for each in compiled(*operands, first, *more)]
+            added_one = shortcut.ctypes.data if with_shortcut else None
+            given = Given(self._block, x.ctypes.data, added_one, rows.ctypes.data)
+            self.value(given, value.ctypes.data)
+            self.pull_back(given, cotangent.ctypes.data, change.ctypes.data, sums.ctypes.data)
+            found = [value, change, *sums[added]]
             with np.errstate(invalid="ignore"):
                 same = all(map(_same, found, expected))
             if not same:
@@ -184,68 +205,40 @@ def _same(one: np.ndarray, other: np.ndarray) -> bool:
     return np.allclose(one, other, rtol=1e-5, atol=1e-20, equal_nan=True)
 
 
-_NOTHING = 0
-"""The number of the fixed array that is zero."""
-
-
 class _Runner:
     """What one thread needs to run the code of a candidate.
 
     Args:
         listings: The code, by direction and whether there is a shortcut.
         block: N.
-        rows: How many rows the code reads, and how many sums it adds to.
     """
 
-    def __init__(
-        self, listings: dict[tuple[bool, bool], Listing], block: int, rows: tuple[int, int]
-    ) -> None:
+    def __init__(self, listings: dict[tuple[bool, bool], Listing], block: int) -> None:
         self._listings = listings
         self._programs: dict[tuple[bool, bool], BlockProgram] = {}
         self._block = block
-        fixed = aligned_floats((1 + sum(rows)) * block).reshape(-1, block)
-        self._read, self._sums = fixed[1 : 1 + rows[0]], fixed[1 + rows[0] :]
-        """Rows over and over, and sums."""
-        self._fixed = [each.ctypes.data for each in fixed]
         self._rest = aligned_floats(4 * block).reshape(4, block)
         """For the last elements, which are less than a block."""
 
     def run(
-        self,
-        back: bool,
-        given: Given,
-        vectors: Sequence[np.ndarray],
-        more: tuple[int, ...],
-        written: int,
-    ) -> np.ndarray:
-        """Goes through the long arrays; returns the sums, each `[N]`."""
-        kind = back, given.shortcut is not None
-        if kind not in self._programs:
-            self._programs[kind] = BlockProgram(self._listings[kind], self._block)
-        channels = given.norm.shape[-1]
-        for place, row in zip(self._read, (*given.norm, *vectors), strict=True):
-            place.reshape(-1, channels)[:] = row
-        if back:
-            self._sums[...] = 0.0
-        long = (given.x, *(() if given.shortcut is None else (given.shortcut,)), *more, written)
-        blocks, rest = divmod(given.elements, self._block)
-        if blocks:
-            self._programs[kind].run(long, self._fixed, blocks)
-        if rest:
-            self._run_rest(self._programs[kind], long, blocks * self._block, rest, len(more))
-        return self._sums
-
-    def _run_rest(
-        self, program: BlockProgram, long: Sequence[int], begin: int, count: int, cotangents: int
+        self, kind: tuple[bool, bool], fixed: Sequence[int], moved: Sequence[int], elements: int
     ) -> None:
-        """The last elements, in room of their own; behind them stand the same again, without cotangents."""
-        rest = self._rest[: len(long)]
-        for place, array in zip(rest[:-1], long, strict=False):
-            place[:] = np.resize(floats_at(array + _FLOAT * begin, count), self._block)
-        rest[len(rest) - 1 - cotangents : -1, count:] = 0.0
-        addresses = [each.ctypes.data for each in rest]
-        program.run(addresses, self._fixed, 1)
-        ctypes.memmove(long[-1] + _FLOAT * begin, addresses[-1], _FLOAT * count)
+        """Goes through long arrays, of which the last is written; back, the one before it is the cotangent."""
+        if (program := self._programs.get(kind)) is None:
+            program = self._programs[kind] = BlockProgram(self._listings[kind], self._block)
+        blocks, rest = divmod(elements, self._block)
+        if blocks:
+            program.run((*fixed, *moved), blocks)
+        if not rest:
+            return
+        # In room of their own; behind them stand the same again, without cotangents.
+        back, _ = kind
+        begin, places = blocks * self._block, self._rest[: len(moved)]
+        for place, array in zip(places[:-1], moved, strict=False):
+            place[:] = np.resize(floats_at(array + _FLOAT * begin, rest), self._block)
+        places[len(places) - 1 - back : -1, rest:] = 0.0
+        program.run((*fixed, *(each.ctypes.data for each in places)), 1)
+        ctypes.memmove(moved[-1] + _FLOAT * begin, places[-1].ctypes.data, _FLOAT * rest)
 
 
 def _function(table: OperatorTable, candidate: Candidate) -> Callable[..., tuple[jax.Array, ...]]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import math
 import os
 import platform
 import sys
@@ -27,8 +26,7 @@ from jax import lax
 from spaces import OperatorTable, Program
 from spaces.activation import ActivationForm
 
-from .block_code import floats_at
-from .candidate_code import CandidateCode, Given
+from .candidate_code import CandidateCode, Given, rows_of, sums_of
 from .config import TrainConfig
 from .floor import training_work
 from .foreign import Call, available, register
@@ -54,12 +52,17 @@ class LinkedForm(ActivationForm):
     """An activation whose value and gradient are machine code that a `LinkedProgram` names.
 
     It keeps what it is given and computes the rest again on the way back.
+
+    Args:
+        table: As of every form.
+        block: Floats of a block of the code, see `candidate_code.CandidateCode`.
     """
 
-    def __init__(self, table: OperatorTable) -> None:
+    def __init__(self, table: OperatorTable, block: int) -> None:
         super().__init__(table)
-        self._behind_norm = jax.custom_vjp(_behind_norm)
-        self._behind_norm.defvjp(_behind_norm_forward, _behind_norm_backward)
+        self._block = block
+        self._behind_norm = jax.custom_vjp(self._value_behind_norm)
+        self._behind_norm.defvjp(self._value_to_keep, self._pull_back_to_norm)
 
     def initial(self, program: LinkedProgram) -> jax.Array:  # type: ignore[override]  # it is given more
         """As of every form."""
@@ -103,18 +106,47 @@ class LinkedForm(ActivationForm):
     ) -> jax.Array:
         """The same, like x, with a mean and a variance that are known, float32 [C]; without a gradient."""
         norm = _norm(mean, variance, scale, bias)
-        return _evaluate(x, shortcut, norm, beta, program.number)
+        return self._value_of(x, shortcut, norm, beta, program.number)
 
     def _evaluate(self, x, beta, program):
-        return _evaluate(x, None, _identity(x), beta, program.number)
+        return self._value_of(x, None, _identity(x), beta, program.number)
 
     def _pull_back(self, x, beta, program, kept, cotangent):
-        change, (_, dbeta) = _change(x, None, cotangent, _identity(x), beta, program.number)
+        change, found = self._change_of(x, None, cotangent, _identity(x), beta, program.number)
+        *_, dbeta = found
         return change, dbeta
+
+    def _value_behind_norm(self, x, scale, bias, shortcut, beta, number):
+        mean, variance = batch_statistics(x)
+        norm = _norm(mean, variance, scale, bias)
+        return self._value_of(x, shortcut, norm, beta, number), mean, variance
+
+    def _value_to_keep(self, x, scale, bias, shortcut, beta, number):
+        found = self._value_behind_norm(x, scale, bias, shortcut, beta, number)
+        return found, (x, scale, bias, shortcut, beta, number, *found[1:])
+
+    def _pull_back_to_norm(self, saved, cotangents):
+        x, scale, bias, shortcut, beta, number, mean, variance = saved
+        norm = _norm(mean, variance, scale, bias)
+        change, found = self._change_of(x, shortcut, cotangents[0], norm, beta, number)
+        *sums, dbeta = found
+        of_norm = pull_back(x, scale, mean, variance, change, *sums)
+        return *of_norm, None if shortcut is None else change, dbeta, None
+
+    def _value_of(self, x, shortcut, norm, beta, number) -> jax.Array:
+        """float32, like x."""
+        batches = (x,) if shortcut is None else (x, shortcut)
+        return map_over_shares(_value_of_share, batches, rows_of(norm, beta, self._block), number)
+
+    def _change_of(self, x, shortcut, cotangent, norm, beta, number) -> tuple[jax.Array, Any]:
+        """What `CandidateCode.pull_back` writes, over all devices, and its sums as `sums_of` reads them."""
+        batches = (x, cotangent) if shortcut is None else (x, shortcut, cotangent)
+        rows = rows_of(norm, beta, self._block)
+        return map_and_sum_over_shares(_change_of_share, batches, rows, number, beta)
 
 
 def _norm(mean, variance, scale, bias) -> jax.Array:
-    """The rows of `candidate_code.Given.norm`."""
+    """The first rows of `candidate_code.rows_of`."""
     return jnp.stack([mean, scale * lax.rsqrt(variance + EPSILON), bias])
 
 
@@ -123,58 +155,20 @@ def _identity(x: jax.Array) -> jax.Array:
     return jnp.zeros((3, x.shape[-1])).at[1].set(1.0)
 
 
-def _behind_norm(x, scale, bias, shortcut, beta, number):
-    mean, variance = batch_statistics(x)
-    norm = _norm(mean, variance, scale, bias)
-    return _evaluate(x, shortcut, norm, beta, number), mean, variance
-
-
-def _behind_norm_forward(x, scale, bias, shortcut, beta, number):
-    found = _behind_norm(x, scale, bias, shortcut, beta, number)
-    return found, (x, scale, bias, shortcut, beta, number, *found[1:])
-
-
-def _behind_norm_backward(saved, cotangents):
-    x, scale, bias, shortcut, beta, number, mean, variance = saved
-    norm = _norm(mean, variance, scale, bias)
-    change, (sums, dbeta) = _change(x, shortcut, cotangents[0], norm, beta, number)
-    of_norm = pull_back(x, scale, mean, variance, change, *sums)
-    return *of_norm, None if shortcut is None else change, dbeta, None
-
-
-def _evaluate(x, shortcut, norm, beta, number) -> jax.Array:
-    """float32, like x."""
-    batches = (x,) if shortcut is None else (x, shortcut)
-    return map_over_shares(_value_of_share, batches, norm, beta, number)
-
-
-def _change(x, shortcut, cotangent, norm, beta, number) -> tuple[jax.Array, Any]:
-    """What `CandidateCode.pull_back` writes, over all devices."""
-    batches = (x, cotangent) if shortcut is None else (x, shortcut, cotangent)
-    return map_and_sum_over_shares(_change_of_share, batches, norm, beta, number)
-
-
 def _value_of_share(x: jax.Array, *others: jax.Array) -> jax.Array:
-    call = jax.ffi.ffi_call(_VALUE, _like(x))
-    return call(x, *others, **_sizes(x, others[-2]))
+    return jax.ffi.ffi_call(_VALUE, _like(x))(x, *others, elements=np.int64(x.size))
 
 
 def _change_of_share(x: jax.Array, *others: jax.Array) -> tuple[jax.Array, Any]:
-    *_, beta, _ = others
-    sums = jax.ShapeDtypeStruct((2, x.shape[-1]), x.dtype)
-    call = jax.ffi.ffi_call(_PULL_BACK, (_like(x), sums, _like(beta)))
-    change, *found = call(x, *others, **_sizes(x, beta))
-    return change, tuple(found)
+    *operands, rows, number, beta = others
+    sums = jax.ShapeDtypeStruct((len(rows) - 1, rows.shape[-1]), x.dtype)
+    call = jax.ffi.ffi_call(_PULL_BACK, (_like(x), sums))
+    change, found = call(x, *operands, rows, number, elements=np.int64(x.size))
+    return change, sums_of(found, beta)
 
 
 def _like(array: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(array.shape, array.dtype)
-
-
-def _sizes(x: jax.Array, beta: jax.Array) -> dict[str, np.int64]:
-    """Attributes that a call has in the order of their names."""
-    sizes = zip(("axis1", "axis2", "axis3", "elements"), (*beta.shape, x.size), strict=True)
-    return {name: np.int64(size) for name, size in sizes}
 
 
 def links() -> bool:
@@ -238,26 +232,18 @@ def _compute_value(call: Call) -> None:
 
 def _compute_pull_back(call: Call) -> None:
     """What XLA calls."""
-    *operands, change, sums, dbeta = call.addresses
-    cotangent = operands.pop(-4)
+    *operands, change, sums = call.addresses
+    cotangent = operands.pop(-3)
     code, given = _read(call, operands)
-    channels = given.beta.shape[-1]
-    written = _floats(sums, (2, channels)), _floats(dbeta, given.beta.shape)
-    code.pull_back(given, cotangent, change, *written)
+    code.pull_back(given, cotangent, change, sums)
 
 
 def _read(call: Call, operands: list[int]) -> tuple[CandidateCode, Given]:
-    """x, the shortcut if there is one, the normalisation, beta, and the number of the candidate."""
-    slots, vectors, channels, count = call.attributes
-    x, *shortcut, norm, beta, number = operands
-    arrays = _floats(norm, (3, channels)), _floats(beta, (slots, vectors, channels))
+    """x, the shortcut if there is one, the rows, and the number of the candidate."""
+    x, *shortcut, rows, number = operands
+    (count,) = call.attributes
     code = _codes[ctypes.c_int32.from_address(number).value]
-    return code, Given(count, x, shortcut[0] if shortcut else None, *arrays)
-
-
-def _floats(address: int, shape: tuple[int, ...]) -> np.ndarray:
-    """In XLA's memory."""
-    return floats_at(address, math.prod(shape)).reshape(shape)
+    return code, Given(count, x, shortcut[0] if shortcut else None, rows)
 
 
 register(_VALUE, _compute_value)

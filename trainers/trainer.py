@@ -235,7 +235,7 @@ class Trainer:
                 code = CandidateCode(self._table, candidate, self._block)
                 program = LinkedProgram(program, meanwhile.enter_context(linked(code)))
             if isinstance(program, LinkedProgram):
-                compiled = self._for_all(LinkedForm(self._table), program)
+                compiled = self._for_all(LinkedForm(self._table, self._block), program)
             seconds = time.perf_counter() - begin
             clock.add("compile", seconds)
             clock.add("train", -seconds)

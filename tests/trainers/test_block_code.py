@@ -59,10 +59,10 @@ def test_each_block_of_a_long_array_has_its_turn():
 
     x, y, row = filled(drawn(5, BLOCK)), filled(drawn(5, BLOCK, seed=1)), filled(drawn(BLOCK))
     found = aligned_floats(7 * BLOCK)
-    run = program(function, [moving(0), moving(1), fixed(0)], {0: moving(2)})
+    run = program(function, [moving(0), moving(1), fixed(3)], {0: moving(2)})
     for _ in range(2):  # the second time from the beginning again
         found[:] = -1.0
-        run.run(addresses(x, y, found), addresses(row), 5)
+        run.run(addresses(x, y, found, row), 5)
         rows = np.tile(row, 5)
         shape = jax.ShapeDtypeStruct(x.shape, jnp.float32)
         expected = jax.jit(function).lower(shape, shape, shape).compile()(x, y, rows)[0]
@@ -82,9 +82,9 @@ def test_an_output_may_be_where_an_input_is():
     expected = total.copy()
     for each, heavy in zip(x.reshape(4, BLOCK), weight.reshape(4, BLOCK), strict=True):
         expected = np.asarray(jax.jit(function)(each, heavy, expected)[1])
-    inputs = [moving(0), moving(1), fixed(0)]
-    run = program(function, inputs, {0: moving(2), 1: fixed(0)})
-    run.run(addresses(x, weight, found), addresses(total), 4)
+    inputs = [moving(0), moving(1), fixed(3)]
+    run = program(function, inputs, {0: moving(2), 1: fixed(3)})
+    run.run(addresses(x, weight, found, total), 4)
     np.testing.assert_allclose(total, expected, rtol=1e-6, atol=1e-6)
     np.testing.assert_allclose(found, jax.nn.sigmoid(x) * x, rtol=1e-6)
 
@@ -98,7 +98,7 @@ def test_what_nobody_asks_for_is_not_computed():
     listing.add(routine, code, [moving(0)], {1: moving(1)})
     assert len(listing.calls) == 1
     x, found = filled(drawn(BLOCK)), aligned_floats(BLOCK)
-    BlockProgram(listing, BLOCK).run(addresses(x, found), [], 1)
+    BlockProgram(listing, BLOCK).run(addresses(x, found), 1)
     np.testing.assert_allclose(found, np.exp(x), rtol=1e-6)
 
 
@@ -115,7 +115,7 @@ def test_every_part_of_a_loop_that_xla_divides_is_done():
     listing = Listing()
     listing.add(routine, code, [moving(0)], {0: moving(1)})
     x, found = filled(drawn(2, block)), aligned_floats(2 * block)
-    BlockProgram(listing, block).run(addresses(x, found), [], 2)
+    BlockProgram(listing, block).run(addresses(x, found), 2)
     for part, expected in zip(found.reshape(2, -1), x.reshape(2, -1), strict=True):
         np.testing.assert_array_equal(part, compiled(expected)[0])
 
@@ -125,7 +125,7 @@ def test_an_output_that_is_an_input_is_copied(copies: int):
     x, found = filled(drawn(3, BLOCK)), [aligned_floats(3 * BLOCK) for _ in range(copies)]
     outputs = {number: moving(1 + number) for number in range(copies)}
     run = program(lambda x: (x,) * copies, [moving(0)], outputs)
-    run.run(addresses(x, *found), [], 3)
+    run.run(addresses(x, *found), 3)
     for each in found:
         np.testing.assert_array_equal(each, x)
 
@@ -136,7 +136,7 @@ def test_an_output_that_is_there_twice_is_copied():
 
     x, first, second = filled(drawn(BLOCK)), aligned_floats(BLOCK), aligned_floats(BLOCK)
     run = program(function, [moving(0)], {0: moving(1), 1: moving(2)})
-    run.run(addresses(x, first, second), [], 1)
+    run.run(addresses(x, first, second), 1)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_allclose(first, np.exp(x), rtol=1e-6)
 
@@ -145,7 +145,7 @@ def test_a_constant_has_a_place():
     """XLA broadcasts it in a loop of its own."""
     found = aligned_floats(2 * BLOCK)
     run = program(lambda x: (jnp.full_like(x, 0.3),), [moving(0)], {0: moving(1)})
-    run.run(addresses(aligned_floats(2 * BLOCK), found), [], 2)
+    run.run(addresses(aligned_floats(2 * BLOCK), found), 2)
     assert (found == np.float32(0.3)).all()
 
 

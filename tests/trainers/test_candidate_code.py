@@ -20,7 +20,7 @@ from spaces import (
 )
 from trainers import block_code
 from trainers.block_code import aligned_floats
-from trainers.candidate_code import BLOCK, CandidateCode, Given, block_for
+from trainers.candidate_code import BLOCK, CandidateCode, Given, block_for, rows_of, sums_of
 from trainers.linked_form import links
 from trainers.machine_code import CodeError
 
@@ -34,6 +34,12 @@ SMALL = 64
 def table_for(*candidates: Candidate) -> OperatorTable:
     units = max(len(each.units) for each in candidates)
     return OperatorTable.for_run(PAPER, core_units=units, extra=candidates)
+
+
+def _aligned(values: np.ndarray) -> np.ndarray:
+    room = aligned_floats(values.size).reshape(values.shape)
+    room[:] = values
+    return room
 
 
 class Arrays:
@@ -52,21 +58,24 @@ class Arrays:
             array[:] = rng.standard_normal(self.x.shape)
         self.found[:] = self.change[:] = 7.0
         self.norm = rng.uniform(0.5, 1.5, (3, CHANNELS)).astype(np.float32)
-        beta = rng.uniform(0.5, 1.5, shape).astype(np.float32)
+        self.beta = rng.uniform(0.5, 1.5, shape).astype(np.float32)
+        self.rows = _aligned(
+            np.asarray(rows_of(jnp.asarray(self.norm), jnp.asarray(self.beta), SMALL))
+        )
         added = self.shortcut.ctypes.data if shortcut else None
-        self.given = Given(self.count, self.x.ctypes.data, added, self.norm, beta)
-        self.sums = np.full((2, CHANNELS), 7.0, np.float32)
-        self.dbeta = np.full(shape, 7.0, np.float32)
+        self.given = Given(self.count, self.x.ctypes.data, added, self.rows.ctypes.data)
+        self.sums = _aligned(np.full((len(self.rows) - 1, SMALL), 7.0))
 
     def compute(self, code: CandidateCode) -> list[np.ndarray]:
         """The value, the cotangent of what is normalised, its sums, and the cotangent of the vectors."""
         code.value(self.given, self.found.ctypes.data)
-        places = self.cotangent.ctypes.data, self.change.ctypes.data
-        code.pull_back(self.given, *places, self.sums, self.dbeta)
+        places = self.cotangent.ctypes.data, self.change.ctypes.data, self.sums.ctypes.data
+        code.pull_back(self.given, *places)
         for array in (self.found, self.change):
             assert (array[self.count :] == 7.0).all()
         long = [each[: self.count].copy() for each in (self.found, self.change)]
-        return [*long, self.sums, self.dbeta]
+        *sums, dbeta = map(np.asarray, sums_of(jnp.asarray(self.sums), jnp.asarray(self.beta)))
+        return [*long, np.stack(sums), dbeta]
 
     def expected(self, form: SpecialisedForm) -> list[np.ndarray]:
         """The same by XLA."""
@@ -80,7 +89,7 @@ class Arrays:
         def value(z: jax.Array, beta: jax.Array) -> jax.Array:
             return form(z, beta, form.table.program(form.candidate))
 
-        found, pull_back = jax.vjp(jax.jit(value), z, jnp.asarray(self.given.beta))
+        found, pull_back = jax.vjp(jax.jit(value), z, jnp.asarray(self.beta))
         change, dbeta = pull_back(cotangent)
         sums = jnp.stack([change.sum(0), (change * (x - mean)).sum(0)])
         return [np.asarray(each).reshape(-1) for each in (found, change)] + [

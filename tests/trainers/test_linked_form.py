@@ -292,7 +292,7 @@ def test_the_gradient_of_the_vectors_is_summed_over_all_images():
     """By hand: β of mul(x, scale(x)) is the sum of x² times the cotangent."""
     table = OperatorTable.for_run(PAPER.only("identity", "scale", "mul"), core_units=1)
     candidate = parse("mul(x, scale(x))", PAPER)
-    form = LinkedForm(table)
+    form = LinkedForm(table, 64)
     x = jnp.asarray(np.random.default_rng(0).standard_normal((5, 7, 7, 4)), jnp.float32)
     beta = jnp.full((3, table.vectors, 4), 0.5, jnp.float32)
     with linked_form.linked(CandidateCode(table, candidate, 64)) as number:
@@ -312,7 +312,7 @@ def test_the_gradient_of_the_vectors_is_summed_over_all_images():
 def test_behind_batch_norm_it_is_what_both_are_one_after_the_other(shortcut: bool):
     """Value, statistics and all gradients; and with statistics that are known."""
     table = OperatorTable.for_run(OPERATORS, core_units=1)
-    form, plain = LinkedForm(table), SpecialisedForm(table, SWISH)
+    form, plain = LinkedForm(table, 64), SpecialisedForm(table, SWISH)
     rng = np.random.default_rng(0)
     x, added, cotangent = (
         jnp.asarray(rng.standard_normal((5, 7, 7, 4)) + 1, jnp.float32) for _ in range(3)
