@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from trainers.dataset import Dataset
 
 _MEDIANS = ("step_ms", "compile_s", "first_step_new_candidate_ms", "traced_over_specialised")
-_FORM_MEDIANS = ("step_ms", "compile_s", "link_s", "start_s", "evaluate_s", "trial_s")
+_FORM_MEDIANS = ("step_ms", "compile_s", "fuse_s", "start_s", "evaluate_s", "trial_s")
 WORTH_SAYING = 1.05
 """A form that does so many times as many candidates an hour as the one chosen is named."""
 

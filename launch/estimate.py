@@ -40,7 +40,7 @@ def estimate_search(
 
     Args:
         science: What is searched.
-        form: What was measured of the form in which candidates run: `compile_s`, `link_s`,
+        form: What was measured of the form in which candidates run: `compile_s`, `fuse_s`,
             `start_s`, `step_ms`, `evaluate_s`.
         traced: Whether that is the traced form.
         candidates: Candidates of the first rung.
@@ -59,7 +59,7 @@ def estimate_search(
     for rung in science.search.ladder(science.train.steps):
         replicates = rung.replicates - (known.replicates if rung.steps == known.steps else 0)
         trial_s = form["start_s"] + rung.steps * form["step_ms"] / 1e3 + form["evaluate_s"]
-        trial_s += form["link_s"] if traced else form["compile_s"]
+        trial_s += form["fuse_s"] if traced else form["compile_s"]
         trials = (counted + baselines) * replicates
         working_s += counted * replicates * trial_s
         baseline_trials += baselines * replicates

@@ -5,6 +5,7 @@ Letters: N images, B batch, E evaluation batch, H W C image.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -27,10 +28,22 @@ def batch_indices(size: int, *, batch_size: int, seed: int) -> Iterator[np.ndarr
     """
     epoch = 0
     while True:
-        order = np.random.default_rng([seed, epoch]).permutation(size).astype(np.int32)
+        order = _order(size, seed, epoch) if epoch else _first_order(size, seed)
         for start in range(0, size - batch_size + 1, batch_size):
             yield order[start : start + batch_size]
         epoch += 1
+
+
+def _order(size: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, epoch]).permutation(size).astype(np.int32)
+
+
+@functools.lru_cache(maxsize=4)
+def _first_order(size: int, seed: int) -> np.ndarray:
+    """Every candidate of a search begins with it."""
+    order = _order(size, seed, 0)
+    order.flags.writeable = False
+    return order
 
 
 def padded_batches(

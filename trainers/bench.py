@@ -194,8 +194,9 @@ def _where(
     spans: list[Span] = []
     try:
         with contextlib.closing(trainer._stages(candidate, form, steps + 1, Clock())) as stages:
-            first = next(stages)
-            compiled, program, _ = next(stages, first)  # of the steps after it is linked
+            compiled, program, first = next(stages)
+            if first <= steps:
+                compiled, program, _ = next(stages)  # of the steps that are most
             text: str = compiled.train.as_text()  # type: ignore[attr-defined]  # JAX's, and so it has
             beta = np.asarray(compiled.initial(program))
             state = trainer._driver.begin(compiled.functions, beta, seed=seed)

@@ -27,9 +27,11 @@ def as_lines(found: Mapping[str, Any]) -> list[str]:
             f"{round_number(form['images_per_s']):>11}"
             f"{round_number(form['candidates_per_hour']):>18}"
         )
+    fused = forms["traced"]["fuse_s"]
+    own = f", and {fused:.2f} s to compile it" if fused >= 0.005 else ""
     lines.append(
         f"traced / specialised {found['traced_over_specialised']:.2f} (median of pairs); first step "
-        f"of a new candidate, traced, {found['first_step_new_candidate_ms']:.1f} ms; a trial of "
+        f"of a new candidate, traced, {found['first_step_new_candidate_ms']:.1f} ms{own}; a trial of "
         f"{_count(found['config']['steps'], 'step')} {found['forms'][found['form']]['trial_s']:.2f} s "
         f"{found['form']}, of which evaluation {forms[found['form']]['evaluate_s']:.2f} s"
     )

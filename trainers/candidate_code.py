@@ -1,10 +1,8 @@
 """A candidate behind a normalisation, as machine code for arrays of any length.
 
-XLA compiles the candidate alone, as a function of a block, which takes a tenth of a second, while a
-network with it takes seconds; `trainers.linked_form` calls the code from a network that was compiled once.
-
 It is `f((x - mean) · slope + bias + shortcut)`: what stands between a convolution and the next one, in
-one pass over the arrays forward and one back.
+one pass over the arrays forward and one back. Here is what runs the code, whoever has put it together:
+`trainers.operator_code` or `trainers.fused_code`. `trainers.linked_form` calls it from a network.
 
 Letters: `S` slots, `P` vectors per slot, `C` channels, `N` floats of a block.
 """
@@ -13,25 +11,23 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from spaces import Candidate, OperatorTable
-from spaces.function import compose
+from spaces import OperatorTable
 
-from .block_code import (
+from .block_program import (
     BlockProgram,
     Listing,
+    Register,
     aligned_floats,
-    compile_routine,
     fixed,
     floats_at,
     moving,
 )
-from .machine_code import CodeError
 
 BLOCK = 2048
 """Floats of a block, or a few less: 32 kB each, so that the arrays of a block stay in a core's cache."""
@@ -39,15 +35,38 @@ _LINE = 16
 """Floats of a line of the cache."""
 _FLOAT = 4
 
-_LONG = 6
-"""Long arrays that the compiled function has, see `_function`."""
 _AT_NOTHING, _AT_ROWS, _AT_SUMS, _AT_LONG = range(4)
 """Which of the addresses that the code is given is that of zeros, of the rows, of the sums, and of x, behind which
 the other long arrays come."""
-_NORM = 3
+NORM_ROWS = 3
 """Rows of the normalisation: mean, slope, bias."""
-_SUMS = 2
-"""Sums of the cotangent: alone, and times x without the mean."""
+NORM_SUMS = 2
+"""Sums of the change: alone, and times x without the mean."""
+
+NOTHING = fixed(_AT_NOTHING)
+"""N zeros."""
+
+
+def row(number: int) -> Register:
+    """One of `Given.rows`."""
+    return fixed(_AT_ROWS, number)
+
+
+def sum_row(number: int) -> Register:
+    """One of the sums that `CandidateCode.pull_back` writes."""
+    return fixed(_AT_SUMS, number)
+
+
+class Places(NamedTuple):
+    """Where code finds the long arrays."""
+
+    x: Register
+    shortcut: Register
+    """`NOTHING` where there is none."""
+    cotangent: Register
+    """Of the value; on the way forward there is none, and it is x."""
+    written: Register
+    """For the value; on the way back for the change, which is the cotangent of what is normalised."""
 
 
 def block_for(channels: Sequence[int]) -> int:
@@ -102,43 +121,36 @@ class CandidateCode:
 
     Args:
         table: Where its trainable vectors are.
-        candidate: What to compile.
         block: N.
+        write: Puts the code together: is given the list to write to, whether it is the way back, and where
+            the arrays are. Forward it has to write the value; back the change and, added to what is
+            there, its two sums and those of the vectors that the candidate uses.
 
     Raises:
-        CodeError: It is no list of loops, or XLA's code is not as it was.
+        CodeError: There is no such code.
         OSError: The system gives no memory that may be executed.
     """
 
-    def __init__(self, table: OperatorTable, candidate: Candidate, block: int) -> None:
-        self._block = block
-        used = [each.slot * table.vectors + each.vector for each in table.occurrences(candidate)]
-        read = [*range(_NORM), *(_NORM + place for place in used)]
-        added = [*range(_SUMS), *(_SUMS + place for place in used)]
-        self._sizes = _NORM + table.slots * table.vectors, _SUMS + table.slots * table.vectors
-        function, inputs = _function(table, candidate), _LONG + len(read) + len(added)
-        routine, code, compiled = compile_routine(function, inputs, block)
-        sums = [fixed(_AT_SUMS, row) for row in added]
-        rows = [*(fixed(_AT_ROWS, row) for row in read), *sums]
-        to_sums = dict(enumerate(sums, start=2))
+    def __init__(
+        self, table: OperatorTable, block: int, write: Callable[[Listing, bool, Places], None]
+    ) -> None:
+        self.block = block
+        vectors = table.slots * table.vectors
+        self.rows, self.sums = NORM_ROWS + vectors, NORM_SUMS + vectors
+        """How many there are."""
         self._listings: dict[tuple[bool, bool], Listing] = {}
         """Forward or back, without and with a shortcut."""
         for with_shortcut in (False, True):
             x = moving(_AT_LONG)
-            shortcut = moving(_AT_LONG + 1) if with_shortcut else fixed(_AT_NOTHING)
-            last = _AT_LONG + 1 + with_shortcut
-            forward, back = Listing(), Listing()
-            value = cotangent = moving(last)
-            forward.add(routine, code, [x, x, x, shortcut, x, x, *rows], {0: value})
-            change = moving(last + 1)
-            back.add(routine, code, [x, x, x, shortcut, cotangent, x, *rows], {1: change})
-            back.add(routine, code, [x, x, x, shortcut, cotangent, change, *rows], to_sums)
-            self._listings[False, with_shortcut] = forward
-            self._listings[True, with_shortcut] = back
+            shortcut = moving(_AT_LONG + 1) if with_shortcut else NOTHING
+            for back in (False, True):
+                last = _AT_LONG + 1 + with_shortcut + back
+                cotangent = moving(last - 1) if back else x
+                listing = self._listings[back, with_shortcut] = Listing()
+                write(listing, back, Places(x, shortcut, cotangent, moving(last)))
         self._nothing = aligned_floats(block)
         self._nowhere = self._nothing.ctypes.data
         self._idle: list[_Runner] = []
-        self._check(compiled, read, added)
 
     def value(self, given: Given, result: int) -> None:
         """Evaluates the candidate.
@@ -158,7 +170,7 @@ class CandidateCode:
             change: Address of a long array, which is written.
             sums: Address of float32 `[2 + S · P, N]`, is written, see `sums_of`.
         """
-        ctypes.memset(sums, 0, _FLOAT * self._block * self._sizes[1])
+        ctypes.memset(sums, 0, _FLOAT * self.block * self.sums)
         self._run(True, given, sums, (cotangent,), change)
 
     def _run(
@@ -169,40 +181,9 @@ class CandidateCode:
         try:
             runner = self._idle.pop()
         except IndexError:
-            runner = _Runner(self._listings, self._block)
+            runner = _Runner(self._listings, self.block)
         runner.run((back, bool(shortcut)), fixed, moved, given.elements)
         self._idle.append(runner)
-
-    def _check(self, compiled: jax.stages.Compiled, read: list[int], added: list[int]) -> None:
-        """Whether the code computes what XLA does with it.
-
-        Raises:
-            CodeError: It does not.
-        """
-        rng = np.random.default_rng(0)
-        for with_shortcut in (False, True):
-            x, shortcut, cotangent, value, change = (aligned_floats(self._block) for _ in range(5))
-            rows, sums = (aligned_floats(n * self._block).reshape(n, -1) for n in self._sizes)
-            for array in (x, cotangent, *([shortcut] if with_shortcut else [])):
-                array[:] = rng.standard_normal(self._block, np.float32)
-            rows[:] = rng.uniform(0.5, 1.5, rows.shape)
-            operands, more = (x, x, x, shortcut, cotangent), (*rows[read], *sums[added])
-            first = np.asarray(compiled(*operands, change, *more)[1])
-            expected = [np.asarray(each) for each in compiled(*operands, first, *more)]
-            added_one = shortcut.ctypes.data if with_shortcut else None
-            given = Given(self._block, x.ctypes.data, added_one, rows.ctypes.data)
-            self.value(given, value.ctypes.data)
-            self.pull_back(given, cotangent.ctypes.data, change.ctypes.data, sums.ctypes.data)
-            found = [value, change, *sums[added]]
-            with np.errstate(invalid="ignore"):
-                same = all(map(_same, found, expected))
-            if not same:
-                raise CodeError("XLA's code by itself computes something else")
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    """But for numbers so small that XLA, and who computes for it, takes them for zero, and what comes of them."""
-    return np.allclose(one, other, rtol=1e-5, atol=1e-20, equal_nan=True)
 
 
 class _Runner:
@@ -239,50 +220,3 @@ class _Runner:
         places[len(places) - 1 - back : -1, rest:] = 0.0
         program.run((*fixed, *(each.ctypes.data for each in places)), 1)
         ctypes.memmove(moved[-1] + _FLOAT * begin, places[-1].ctypes.data, _FLOAT * rest)
-
-
-def _function(table: OperatorTable, candidate: Candidate) -> Callable[..., tuple[jax.Array, ...]]:
-    """What is compiled: of float32 `[N]` each, x three times, shortcut, cotangent, change, rows and sums, to
-    value, change, and sums.
-
-    XLA would compute what two results have in common once, in loops of its own between which it is
-    written and read. That takes longer than to compute it twice: x is there for each of them anew.
-    """
-    seated = table.seated(candidate)
-    known = {operator.name: operator for operator in (*table.unary, *table.binary)}
-    used = table.occurrences(candidate)
-
-    def value(z: jax.Array, *vectors: jax.Array) -> jax.Array:
-        def of_slot(slot: int) -> dict[str, Any]:
-            pairs = zip(used, vectors, strict=True)
-            return {each.param: vector for each, vector in pairs if each.slot == slot}
-
-        return compose(seated, known, z, of_slot).astype(z.dtype)
-
-    def function(
-        x: jax.Array,
-        x_of_change: jax.Array,
-        x_of_sums: jax.Array,
-        shortcut: jax.Array,
-        cotangent: jax.Array,
-        change: jax.Array,
-        *rows: jax.Array,
-    ) -> tuple[jax.Array, ...]:
-        mean, slope, bias, *more = rows
-        vectors, (total, weighted, *sums) = more[: len(used)], more[len(used) :]
-
-        def normalised(x: jax.Array) -> jax.Array:
-            return (x - mean) * slope + bias + shortcut
-
-        _, to_change = jax.vjp(lambda z: value(z, *vectors), normalised(x_of_change))
-        z = normalised(x_of_sums)
-        _, to_vectors = jax.vjp(lambda *vectors: value(z, *vectors), *vectors)
-        return (
-            value(normalised(x), *vectors),
-            *to_change(cotangent),
-            total + change,
-            weighted + change * (x_of_sums - mean),
-            *(each + more for each, more in zip(sums, to_vectors(cotangent), strict=True)),
-        )
-
-    return function

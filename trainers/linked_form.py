@@ -1,8 +1,8 @@
 """A candidate inside a network that knows nothing of it: the network calls the candidate's machine code.
 
-One compilation of the network serves every candidate, as with `spaces.TracedForm`; but the function is
-compiled too, by itself, and passes over its arrays once, as in `spaces.SpecialisedForm`. XLA calls it as a
-foreign function and gives it the number under which the code of the candidate is known to this process.
+One compilation of the network serves every candidate, as with `spaces.TracedForm`, and takes a quarter of its time: there is
+none of their operators in it. The candidate passes over its arrays once, as in `spaces.SpecialisedForm`. XLA calls it as a
+foreign function and gives it the number under which its code is known to this process.
 
 Letters: `S` slots, `P` vectors per slot, `C` channels.
 """
@@ -27,8 +27,6 @@ from spaces import OperatorTable, Program
 from spaces.activation import ActivationForm
 
 from .candidate_code import CandidateCode, Given, rows_of, sums_of
-from .config import TrainConfig
-from .floor import training_work
 from .foreign import Call, available, register
 from .normalisation import EPSILON, batch_statistics, pull_back
 from .parallel import map_and_sum_over_shares, map_over_shares
@@ -184,28 +182,6 @@ def linkable() -> bool:
         and platform.machine() == "x86_64"
         and os.environ.get(SWITCH) != "0"
     )
-
-
-LINKS_AFTER = 10
-"""Steps before a candidate is linked: one that diverges at once is not worth it."""
-_SAVED_NS, _COST_S = 2.0, 0.2
-"""What linking saves for each element that passes an activation, and what it costs a candidate: an Intel Xeon of
-family 6, model 207 (`docs/performance.md`)."""
-
-
-def links_after(config: TrainConfig, image_size: int, total: int) -> int:
-    """How many steps of a training of `total` steps are done before the candidate is linked.
-
-    Args:
-        config: The child and its batches.
-        image_size: Pixels a side.
-        total: All steps, which is the answer if linking does not pay, or not here.
-    """
-    if not links():
-        return total
-    work = training_work(config, image_size=image_size, channels=1, num_classes=1)
-    saved_s = (total - LINKS_AFTER) * work.activation_elements * _SAVED_NS * 1e-9
-    return LINKS_AFTER if saved_s > _COST_S else total
 
 
 _codes: dict[int, CandidateCode] = {}

@@ -23,7 +23,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from .batches import batch_indices, padded_batches
-from .packing import Packing
 from .parallel import BatchLayout
 from .step import StepFunctions, TrainState
 
@@ -112,11 +111,11 @@ class LoopDriver:
 
     def begin(self, functions: StepFunctions, beta: np.ndarray, *, seed: int) -> Any:
         """The state before the first step, as `train` expects it, see `StepFunctions.begin`."""
-        return self.put(Packing(functions.shapes).pack(functions.begin(beta, seed=seed)))
+        return self.put(functions.packing.pack(functions.begin(beta, seed=seed)))
 
     def variables(self, functions: StepFunctions, state: Any) -> Variables:
         """The variables in a state, on the host."""
-        return Packing(functions.shapes).unpack(np.asarray(state)).variables
+        return functions.packing.unpack(np.asarray(state)).variables
 
     def _batch_shapes(self, size: int) -> tuple[jax.ShapeDtypeStruct, jax.ShapeDtypeStruct]:
         image = self._data.train.images.shape[1:]
@@ -138,7 +137,7 @@ class LoopDriver:
             functions: What to compile.
             program: Shapes of a candidate's program.
         """
-        packing = Packing(functions.shapes)
+        packing = functions.packing
         _, all_, split = self._layout
 
         def train(state: jax.Array, *others: Any) -> tuple[jax.Array, jax.Array]:

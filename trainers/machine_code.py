@@ -19,7 +19,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 _MAGIC = b"\x7fELF\x02\x01"
@@ -71,7 +71,8 @@ class Code:
         OSError: The system gives no memory that may be executed.
     """
 
-    def __init__(self, objects: Iterable[bytes]) -> None:
+    def __init__(self, objects: Sequence[bytes]) -> None:
+        self._objects = objects
         files = [_File(each) for each in objects]
         self._memory = executable_memory(max(sum(each.room for each in files), 1))
         address = address_of(self._memory)
@@ -81,6 +82,10 @@ class Code:
         for each in files:
             self.addresses |= each.load(self._memory, place, address + place)
             place += each.room
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """It is pickled as its files."""
+        return Code, (self._objects,)
 
 
 def executable_memory(size: int) -> mmap.mmap:

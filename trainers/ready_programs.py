@@ -132,15 +132,29 @@ def traced_programs(folder: Path | None, name: str, make: Callable[[], Programs]
         return make()
 
 
+def _loaded(serialized: Any) -> Any:
+    return serialize_executable.deserialize_and_load(*serialized)
+
+
 class ReadyShelf:
     """Many small programs in one file, each under a key; loaded when they are asked for.
 
     Args:
         folder: The folder of `compile_cache.default_folder`; None keeps nothing.
         name: Of the file, from `program_name`.
+        pack: Makes of a program what can be pickled.
+        unpack: The way back.
     """
 
-    def __init__(self, folder: Path | None, name: str) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        name: str,
+        *,
+        pack: Callable[[Any], Any] = serialize_executable.serialize,
+        unpack: Callable[[Any], Any] = _loaded,
+    ) -> None:
+        self._pack, self._unpack = pack, unpack
         self._path = _path(folder, name)
         self._kept = self._found()
         self._new: dict[str, Any] = {}
@@ -148,11 +162,11 @@ class ReadyShelf:
     def __call__(self, key: str, make: Callable[[], Any]) -> Any:
         """The program of a key; one that is not there is made, and kept from the next `write` on."""
         with contextlib.suppress(Exception):  # not there, or whatever it is that does not load
-            return _loaded(self._kept[key])
+            return self._unpack(self._kept[key])
         with all_compiled():
             made = make()
         with contextlib.suppress(*_NOT_KEPT):
-            self._new[key] = serialize_executable.serialize(made)
+            self._new[key] = self._pack(made)
         return made
 
     def write(self) -> None:
@@ -178,10 +192,6 @@ def _path(folder: Path | None, name: str) -> Path | None:
 
 def _read(path: Path) -> Any:
     return pickle.loads(zlib.decompress(path.read_bytes()))
-
-
-def _loaded(serialized: Any) -> Any:
-    return serialize_executable.deserialize_and_load(*serialized)
 
 
 def _write(path: Path, programs: Any) -> None:

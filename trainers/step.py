@@ -21,6 +21,7 @@ import optax
 
 from .augment import crop_and_flip, normalise, padding
 from .config import TrainConfig
+from .packing import Packing
 from .resnet import Child, Tree, Variables
 from .schedule import learning_rate
 
@@ -82,6 +83,11 @@ class StepFunctions:
         variables = self.child.shapes
         optimizer = jax.eval_shape(self._descent.init, (variables.weights, variables.beta))
         return TrainState(variables, optimizer)
+
+    @functools.cached_property
+    def packing(self) -> Packing:
+        """The state as one array."""
+        return Packing(self.shapes)
 
     def _images(self, images: jax.Array) -> jax.Array:
         return normalise(images, jnp.asarray(self.mean), jnp.asarray(self.deviation))

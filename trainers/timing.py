@@ -46,7 +46,7 @@ class Timing:
     evaluate_s: dict[str, float]
     """An evaluation of the trainer's validation split."""
     compile_s: dict[str, float]
-    """Compilation of the network with the candidate, or of the candidate alone."""
+    """Compilation of the network with the candidate; traced, of the candidate alone."""
 
 
 def random_candidates(
@@ -75,7 +75,7 @@ class Measured(NamedTuple):
     """What came of timing candidates."""
 
     traced_compile_s: float
-    """Compilation of the traced form, which a worker does once."""
+    """Compilation of the traced form, which a machine does once; linked, of all operators too."""
     steps: int
     """Steps that each candidate was trained for in each form."""
     timings: list[Timing]
@@ -110,9 +110,12 @@ def time_candidates(
     first = next(candidates, None)
     if first is None:
         raise BenchError("no valid candidate was found to be timed")
-    # As in a whole training, but for a first step that is timed by itself.
-    linking = trainer.links_after(trainer.config.steps) < trainer.config.steps
-    trainer.links_after = lambda total: 1 if linking else total
+    # As in a whole training, but soon: what a first step takes is known when the second has been started.
+    fusing = trainer.fuses_after(trainer.config.steps) < trainer.config.steps
+    trainer.fuses_after = lambda total: min(2, total) if fusing else total
+    begin = time.perf_counter()
+    trainer.compile_operators()
+    operators_s = time.perf_counter() - begin
     compiled = _run(trainer, first, seed, steps=1, execution="traced")
     unit = steps_at_a_time(trainer)
     again = _run(trainer, first, seed, steps=_FEWEST_STEPS * unit, execution="traced")
@@ -133,8 +136,7 @@ def time_candidates(
             break
     if not timings:
         raise BenchError("every candidate that was drawn diverged")
-    compile_s = compiled.seconds.compile + again.seconds.compile
-    return Measured(compile_s, steps, timings, last)
+    return Measured(operators_s + compiled.seconds.compile, steps, timings, last)
 
 
 def steps_at_a_time(trainer: Trainer) -> int:
@@ -199,7 +201,7 @@ def summary(
         forms[form] = {
             "step_ms": 1e3 * step,
             "compile_s": compiled if form == "specialised" else traced_compile_s,
-            "link_s": compiled if form == "traced" else 0.0,
+            "fuse_s": compiled if form == "traced" else 0.0,
             "start_s": start,
             "evaluate_s": evaluate,
             "trial_s": trial,

@@ -29,9 +29,11 @@ from spaces import Candidate, OperatorTable, SpecialisedForm, TracedForm
 from .augment import channel_statistics
 from .candidate_code import CandidateCode, block_for
 from .config import TrainConfig
-from .linked_form import LinkedForm, LinkedProgram, linked, links_after
+from .fused_code import fuses_after
+from .linked_form import LinkedForm, LinkedProgram, linked, links
 from .loop import DRIVERS, Compiled, History, Stage, driver_for, shapes
 from .machine_code import CodeError
+from .operator_code import OperatorCodes
 from .ready_programs import ready_programs, traced_programs, trainer_name
 from .resnet import Child
 from .result import BetaSummary, Result, Seconds, curve
@@ -119,12 +121,24 @@ class Trainer:
         self._driver = DRIVERS[name](data, config)
         self._mean, self._deviation = channel_statistics(data.train.images)
         self._kept: dict[type, Compiled] = {}
-        self._block = block_for([config.width * 2**stage for stage in range(3)])
-        self.links_after: Callable[[int], int] = functools.partial(
-            links_after, config, data.train.images.shape[1]
+        self.links: bool = name == "loop" and links()
+        """Whether the traced form calls candidates' machine code, see `trainers.linked_form`."""
+        self.fuses_after: Callable[[int], int] = functools.partial(
+            fuses_after, config, data.train.images.shape[1]
         )
-        """Of a training's steps, how many the traced form goes before the candidate is linked."""
+        """Of a training's steps, how many are done before the linked candidate is compiled by itself."""
+        self._block = block_for([config.width * 2**stage for stage in range(3)])
+        self._operators = OperatorCodes(table, self._block, cache)
         self._cache = cache
+
+    def compile_operators(self) -> None:
+        """Compiles the operators that candidates are linked from, which each does otherwise when it comes first.
+
+        Raises:
+            OSError: The system gives no memory that may be executed.
+        """
+        if self.links:
+            self._operators.compile_all()
 
     def run(
         self,
@@ -217,29 +231,37 @@ class Trainer:
     ) -> Generator[Stage, None, None]:
         """The parts of a candidate's training; the last one's programs are of use until it is closed."""
         program = self._table.program(candidate)
-        with clock("compile"):
-            if execution == "specialised":
-                form = SpecialisedForm(self._table, candidate)
-                compiled = self._driver.compile(self._functions(form), shapes(program))
-                self.compilations += 1
-            else:
-                compiled = self._for_all(TracedForm(self._table), program)
-        program = self._driver.put(program)
-        after = self.links_after(total) if execution == "traced" else total
-        yield Stage(compiled, program, after)
-        if after == total:
-            return
-        begin = time.perf_counter()
         with contextlib.ExitStack() as meanwhile:
-            with contextlib.suppress(CodeError, OSError):
-                code = CandidateCode(self._table, candidate, self._block)
-                program = LinkedProgram(program, meanwhile.enter_context(linked(code)))
-            if isinstance(program, LinkedProgram):
-                compiled = self._for_all(LinkedForm(self._table, self._block), program)
+            with clock("compile"):
+                code = self._code(candidate) if execution == "traced" else None
+                if code is not None:
+                    program = LinkedProgram(program, meanwhile.enter_context(linked(code)))
+                    compiled = self._for_all(LinkedForm(self._table, self._block), program)
+                elif execution == "traced":
+                    compiled = self._for_all(TracedForm(self._table), program)
+                else:
+                    form = SpecialisedForm(self._table, candidate)
+                    compiled = self._driver.compile(self._functions(form), shapes(program))
+                    self.compilations += 1
+            after = total if code is None else self.fuses_after(total)
+            yield Stage(compiled, self._driver.put(program), after)
+            if after == total:
+                return
+            begin = time.perf_counter()
+            with contextlib.suppress(CodeError, OSError):  # then it goes on as it is
+                code = self._operators.fused(candidate)
+                program = program._replace(number=meanwhile.enter_context(linked(code)))
             seconds = time.perf_counter() - begin
             clock.add("compile", seconds)
             clock.add("train", -seconds)
             yield Stage(compiled, self._driver.put(program), total - after)
+
+    def _code(self, candidate: Candidate) -> CandidateCode | None:
+        """A candidate's machine code, where there is such."""
+        if self.links:
+            with contextlib.suppress(CodeError, OSError):
+                return self._operators.code(candidate)
+        return None
 
     def _for_all(self, form: TracedForm | LinkedForm, program: Any) -> Compiled:
         """The programs that serve every candidate, compiled once for each kind of form."""

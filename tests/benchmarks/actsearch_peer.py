@@ -20,7 +20,6 @@ from peer import Score, Setting, precision_of
 
 from spaces import PAPER, OperatorTable, parse
 from trainers.dataset import load_dataset
-from trainers.linked_form import links
 from trainers.loop import History, Stage
 from trainers.parallel import use_cores
 from trainers.trainer import Clock, Trainer
@@ -58,7 +57,7 @@ class ActsearchPeer:
         trainer, warm = self._trainer(form), form in self._warm
         self._warm.add(form)
         start = time.perf_counter()
-        with _convolutions(form), nullcontext() if warm else _at_once(trainer, form):
+        with _convolutions(form), nullcontext() if warm else _at_once(trainer):
             result = trainer.run(
                 self._candidates[expression],
                 seed=self._setting.seed,
@@ -79,11 +78,12 @@ class ActsearchPeer:
         """See `peer.Peer`."""
         trainer, seed = self._trainer(form), self._setting.seed
         driver = trainer._driver
-        with _at_once(trainer, form):
+        with _at_once(trainer):
             stages = trainer._stages(self._candidates[expression], _execution(form), 2, Clock())
             with _convolutions(form):
-                first = next(stages)
-                compiled, program, _ = next(stages, first)
+                compiled, program, first = next(stages)
+                if first < 2:
+                    compiled, program, _ = next(stages)
         beta = np.asarray(compiled.initial(program))
         state: Any = driver.begin(compiled.functions, beta, seed=seed)
 
@@ -114,15 +114,13 @@ class ActsearchPeer:
         if form not in self._trainers:
             config = dataclasses.replace(self._setting.train, precision=precision_of(form))
             trainer = self._trainers[form] = Trainer(config, self._data, self._table)
-            if "-switch" in form:
-                trainer.links_after = lambda total: total
+            trainer.links &= "-switch" not in form
         return self._trainers[form]
 
 
-def _at_once(trainer: Trainer, form: str) -> AbstractContextManager[object]:
-    """Within it candidates of a form that links are linked after their first step."""
-    linking = links() and "-switch" not in form
-    return mock.patch.object(trainer, "links_after", lambda total: 1 if linking else total)
+def _at_once(trainer: Trainer) -> AbstractContextManager[object]:
+    """Within it a linked candidate is compiled by itself after its first step."""
+    return mock.patch.object(trainer, "fuses_after", lambda total: 1)
 
 
 def _execution(form: str) -> Literal["traced", "specialised"]:

@@ -12,7 +12,7 @@ from launch.cli import run
 from launch.estimate import START_S, candidates_to_train, estimate_search
 from launch.flags import build
 
-FORM = {"compile_s": 7.0, "link_s": 0.0, "start_s": 0.5, "step_ms": 100.0, "evaluate_s": 0.5}
+FORM = {"compile_s": 7.0, "fuse_s": 0.0, "start_s": 0.5, "step_ms": 100.0, "evaluate_s": 0.5}
 
 
 def test_a_search_with_rungs_by_hand():
@@ -59,7 +59,7 @@ def test_compiling_belongs_to_every_specialised_trial():
 
 def test_linking_belongs_to_every_traced_trial():
     science, _ = build({"trials": 4, "steps": 20, "baselines": "none"})
-    form = {**FORM, "link_s": 0.25}
+    form = {**FORM, "fuse_s": 0.25}
     found = estimate_search(science, form, traced=True, candidates=4, workers=1)
     assert found["seconds"] == pytest.approx(START_S + 7 + 4 * (0.25 + 3))
     assert found["candidates_per_hour"] == pytest.approx(3600 / 3.25)
@@ -84,7 +84,7 @@ def document(core, step_ms, per_hour):
     form = {
         "step_ms": step_ms,
         "compile_s": 3.0,
-        "link_s": 0.1,
+        "fuse_s": 0.1,
         "start_s": 0.1,
         "evaluate_s": 0.2,
         "trial_s": 1.0,

@@ -237,7 +237,7 @@ def test_medians_and_what_follows_from_them():
     # 0.2 + 0.5 + 100 x 0.04 + 2 x 1 and 4 + 0.5 + 100 x 0.01 + 2 x 0.25
     assert (traced["trial_s"], specialised["trial_s"]) == pytest.approx((6.7, 6.0))
     assert (traced["compile_s"], specialised["compile_s"]) == (20.0, 4.0)
-    assert (traced["link_s"], specialised["link_s"]) == (0.2, 0.0)
+    assert (traced["fuse_s"], specialised["fuse_s"]) == (0.2, 0.0)
     assert traced["images_per_s"] == pytest.approx(32 / 0.04)
     assert found["traced_over_specialised"] == pytest.approx(4.0)
     assert found["first_step_new_candidate_ms"] == pytest.approx(200.0)
@@ -350,6 +350,10 @@ def test_the_text_has_the_figures(measured: dict[str, Any]):
     assert re.search(r"^traced +[\d.]+ ms +[\d.]+ s once", text, re.MULTILINE)
     assert re.search(r"^specialised +[\d.]+ ms +[\d.]+ s each", text, re.MULTILINE)
     assert f"traced / specialised {measured['traced_over_specialised']:.2f}" in text
+    for seconds, told in ((0.25, True), (0.001, False)):
+        traced = {**measured["forms"]["traced"], "fuse_s": seconds}
+        text = "\n".join(as_lines({**measured, "forms": {**measured["forms"], "traced": traced}}))
+        assert (f"and {seconds:.2f} s to compile it;" in text) == told
     assert f"physical floor {measured['floor_ms']:.2f} ms a step" in text
     assert f"where the time of a {measured['form']} step goes: convolutions" in text
     without = {**measured, "where": None, "where_not_measured": "no profiler here"}

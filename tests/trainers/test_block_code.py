@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from trainers import block_code
-from trainers.block_code import (
+from trainers.block_code import compile_function
+from trainers.block_program import (
     BlockProgram,
     Listing,
     aligned_floats,
-    compile_routine,
     fixed,
     floats_at,
     moving,
@@ -43,9 +43,9 @@ def drawn(*shape: int, seed: int = 0) -> np.ndarray:
 def program(
     function: Callable[..., tuple[jax.Array, ...]], inputs: list[Any], outputs: dict[int, Any]
 ) -> BlockProgram:
-    routine, code, _ = compile_routine(function, len(inputs), BLOCK)
+    compiled, _ = compile_function(function, len(inputs), BLOCK)
     listing = Listing()
-    listing.add(routine, code, inputs, outputs)
+    compiled.write(listing, inputs, outputs)
     return BlockProgram(listing, BLOCK)
 
 
@@ -93,9 +93,9 @@ def test_what_nobody_asks_for_is_not_computed():
     def function(x: jax.Array) -> tuple[jax.Array, ...]:
         return jnp.sin(x), jnp.exp(x)
 
-    routine, code, _ = compile_routine(function, 1, BLOCK)
+    compiled, _ = compile_function(function, 1, BLOCK)
     listing = Listing()
-    listing.add(routine, code, [moving(0)], {1: moving(1)})
+    compiled.write(listing, [moving(0)], {1: moving(1)})
     assert len(listing.calls) == 1
     x, found = filled(drawn(BLOCK)), aligned_floats(BLOCK)
     BlockProgram(listing, BLOCK).run(addresses(x, found), 1)
@@ -109,11 +109,11 @@ def test_every_part_of_a_loop_that_xla_divides_is_done():
     def function(x: jax.Array) -> tuple[jax.Array, ...]:
         return (jnp.sin(jnp.arctan(jnp.cosh(x))),)
 
-    routine, code, compiled = compile_routine(function, 1, block)
+    divided, compiled = compile_function(function, 1, block)
     if (os.cpu_count() or 1) > 1 and len(os.sched_getaffinity(0)) > 1:
-        assert max(step.groups for step in routine.steps) > 1
+        assert max(step.groups for step in divided.routine.steps) > 1
     listing = Listing()
-    listing.add(routine, code, [moving(0)], {0: moving(1)})
+    divided.write(listing, [moving(0)], {0: moving(1)})
     x, found = filled(drawn(2, block)), aligned_floats(2 * block)
     BlockProgram(listing, block).run(addresses(x, found), 2)
     for part, expected in zip(found.reshape(2, -1), x.reshape(2, -1), strict=True):
@@ -163,7 +163,7 @@ def test_a_constant_has_a_place():
 )
 def test_what_is_no_list_of_loops_is_refused(function: Callable[..., Any]):
     with pytest.raises(CodeError):
-        compile_routine(function, 1, BLOCK)
+        compile_function(function, 1, BLOCK)
 
 
 @pytest.mark.parametrize("error", [KeyError(0), IndexError(), ValueError("no number")])
@@ -175,7 +175,7 @@ def test_a_text_that_is_not_understood_is_refused(
 
     monkeypatch.setattr(block_code, "_routine", fail)
     with pytest.raises(CodeError, match="in another way"):
-        compile_routine(lambda x: (x + 1,), 1, BLOCK)
+        compile_function(lambda x: (x + 1,), 1, BLOCK)
 
 
 def test_floats_lie_at_the_beginning_of_a_line_and_are_found_again():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,13 +20,18 @@ from spaces import (
     operator,
     parse,
 )
-from trainers import block_code
-from trainers.block_code import aligned_floats
+from trainers import block_code, operator_code
+from trainers.block_code import compile_function
+from trainers.block_program import aligned_floats
 from trainers.candidate_code import BLOCK, CandidateCode, Given, block_for, rows_of, sums_of
+from trainers.fused_code import fused_code
 from trainers.linked_form import links
 from trainers.machine_code import CodeError
+from trainers.operator_code import OperatorCodes
 
 pytestmark = pytest.mark.skipif(not links(), reason="XLA's machine code is of another kind here")
+
+Make = Callable[[OperatorTable, Candidate, int], CandidateCode]
 
 CHANNELS = 8
 SMALL = 64
@@ -97,10 +104,30 @@ class Arrays:
         ]
 
 
-def check(text: str, rows: int) -> None:
+PIECES: dict[str, Any] = {}
+"""Of operators that are compiled: their code is the same in every table."""
+
+
+def of_operators(table: OperatorTable, candidate: Candidate, block: int) -> CandidateCode:
+    codes = OperatorCodes(table, block)
+    codes._pieces = PIECES
+    return codes.code(candidate)
+
+
+def by_units(table: OperatorTable, candidate: Candidate, block: int) -> CandidateCode:
+    codes = OperatorCodes(table, block)
+    codes._pieces = PIECES
+    return codes.fused(candidate)
+
+
+MAKERS = {"fused": by_units, "operators": of_operators}
+both = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
+
+
+def check(make: Make, text: str, rows: int) -> None:
     candidate = parse(text, PAPER)
     table = table_for(candidate)
-    code = CandidateCode(table, candidate, SMALL)
+    code = make(table, candidate, SMALL)
     for shortcut in (False, True):
         arrays = Arrays(table, rows, shortcut=shortcut)
         found = arrays.compute(code)
@@ -115,16 +142,19 @@ UNARY = [each.name for each in PAPER.unary]
 BINARY = [each.name for each in PAPER.binary]
 
 
+@both
 @pytest.mark.parametrize("name", UNARY)
-def test_every_unary_operator(name: str):
-    check(f"mul({name}(x), sigmoid(scale(x)))", 40)
+def test_every_unary_operator(make: Make, name: str):
+    check(make, f"mul({name}(x), sigmoid(scale(x)))", 40)
 
 
+@both
 @pytest.mark.parametrize("name", BINARY)
-def test_every_binary_operator(name: str):
-    check(f"{name}(scale(x), tanh(x))", 40)
+def test_every_binary_operator(make: Make, name: str):
+    check(make, f"{name}(scale(x), tanh(x))", 40)
 
 
+@both
 @pytest.mark.parametrize(
     "text",
     [
@@ -134,26 +164,29 @@ def test_every_binary_operator(name: str):
         "rbf(cos(x), sinh(x))",
         "mul(max(scale(x), sin(x)), sigmoid(shift(x)))",
         "mix(gauss(mul(scale(x), erf(x))), rbf(x, atan(x)))",
+        "u1 = mix(shift(x), sin(x)); u2 = mul(u1, sigmoid(scale(u1))); mix(u1, scale(u2))",
     ],
 )
-def test_other_candidates(text: str):
+def test_other_candidates(make: Make, text: str):
     """The identity, one whose slope is a constant, none of x, one with numbers that are almost zero, and two
     and three core units.
     """
-    check(text, 40)
+    check(make, text, 40)
 
 
+@both
 @pytest.mark.parametrize("rows", [1, 7, 8, 9, 16, 27])
-def test_any_number_of_rows(rows: int):
+def test_any_number_of_rows(make: Make, rows: int):
     """Eight make a block; what is left over must not add to the vectors' cotangents."""
-    check("mul(shift(x), sigmoid(scale(x)))", rows)
-    check("add(log_abs(scale(x)), sqrt(x))", rows)
+    check(make, "mul(shift(x), sigmoid(scale(x)))", rows)
+    check(make, "add(log_abs(scale(x)), sqrt(x))", rows)
 
 
-def test_threads_do_not_get_into_each_others_way():
+@both
+def test_threads_do_not_get_into_each_others_way(make: Make):
     candidate = parse("mul(shift(x), sigmoid(scale(x)))", PAPER)
     table = table_for(candidate)
-    code = CandidateCode(table, candidate, SMALL)
+    code = make(table, candidate, SMALL)
     alone = [Arrays(table, 500, seed=seed).compute(code) for seed in range(8)]
 
     def again(seed: int) -> bool:
@@ -172,13 +205,31 @@ def test_threads_do_not_get_into_each_others_way():
 def test_code_that_computes_something_else_is_refused(monkeypatch: pytest.MonkeyPatch):
     """Here because nobody notices that XLA writes one array over another."""
     candidate = parse("max(x, tanh(x))", PAPER)
-    CandidateCode(table_for(candidate), candidate, SMALL)
+    fused_code(table_for(candidate), candidate, SMALL)
     monkeypatch.setattr(block_code, "_shared", lambda routine, code, block: {})
     with pytest.raises(CodeError, match="computes something else"):
-        CandidateCode(table_for(candidate), candidate, SMALL)
+        fused_code(table_for(candidate), candidate, SMALL)
 
 
-def test_an_operator_that_is_no_loop_is_refused():
+def test_an_operators_code_that_computes_something_else_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    candidate = parse("max(x, tanh(x))", PAPER)
+
+    def compiled(function, inputs: int, block: int):
+        found, _ = compile_function(function, inputs, block)
+        # As if XLA had compiled this.
+        more = [jax.ShapeDtypeStruct((block,), jnp.float32)] * inputs
+        other = jax.jit(lambda *arrays: [each + 1 for each in function(*arrays)])
+        return found, other.lower(*more).compile()
+
+    monkeypatch.setattr(operator_code, "compile_function", compiled)
+    with pytest.raises(CodeError, match="computes something else"):
+        OperatorCodes(table_for(candidate), SMALL).code(candidate)
+
+
+@both
+def test_an_operator_that_is_no_loop_is_refused(make: Make):
     @operator
     def ranked(x):
         return jnp.sort(x, axis=-1)
@@ -186,7 +237,7 @@ def test_an_operator_that_is_no_loop_is_refused():
     with_it = OperatorSet("with_it", unary=(*PAPER.unary, ranked), binary=PAPER.binary)
     table = OperatorTable.for_run(with_it, core_units=1)
     with pytest.raises(CodeError):
-        CandidateCode(table, parse("mul(x, ranked(x))", with_it), SMALL)
+        make(table, parse("mul(x, ranked(x))", with_it), SMALL)
 
 
 @pytest.mark.parametrize("channels", [(16, 32, 64), (12, 24, 48), (5, 10, 20), (101, 202, 404)])

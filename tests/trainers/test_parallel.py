@@ -13,7 +13,7 @@ SCRIPT = """
 import json, sys
 from trainers.parallel import use_cores
 use_cores(int(sys.argv[1]))
-from spaces import PAPER, OperatorTable, TracedForm, parse
+from spaces import PAPER, OperatorTable, parse
 from trainers import Trainer, load_dataset
 from trainers.config import TrainConfig
 config = TrainConfig(width=4, steps=12, batch_size=12, image_size=8)
@@ -22,10 +22,12 @@ operators = PAPER.only("identity", "sin", "scale", "mul", "gate")
 trainer = Trainer(config, data, OperatorTable.for_run(operators, core_units=1))
 driver = trainer._driver
 found = trainer.run(parse("gate(scale(x), x)", PAPER), seed=0)
+((_, compiled),) = trainer._kept.items()
+text = compiled.train.as_text()
 print(json.dumps({
     "parts": driver._layout.parts,
-    "partitions": "num_partitions=3" in trainer._kept[TracedForm].train.as_text(),
-    "gathered": "all-gather" in trainer._kept[TracedForm].train.as_text(),
+    "partitions": "num_partitions=3" in text,
+    "gathered": "all-gather" in text,
     "losses": [point.loss for point in found.curve],
     "loss": found.loss,
     "accuracy": found.accuracy,
