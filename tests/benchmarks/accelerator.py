@@ -3,10 +3,14 @@
     python tests/benchmarks/accelerator.py --data-dir DIR
 
 With the paper's child (ResNet-20, CIFAR-10, batch 128, 10,000 steps, convolutions in bfloat16):
-candidates per hour with one and with several processes that share the device; the step beside its
-physical floor; the hours that the paper's whole one-unit space would take, in full and by rungs;
-and the same child in PyTorch, whose strongest form is what the first figure is compared with. It
-needs no Ray. `--device cpu` with a small child tries the command out where there is no accelerator.
+candidates per hour with one and with several processes that share the device, and with other settings
+of XLA's command buffers; the step beside its physical floor; the hours that the paper's whole one-unit
+space would take, in full and by rungs; and the same child in PyTorch, whose strongest form is what
+all is compared with. It needs no Ray. `--device cpu` with a small child tries the command out where
+there is no accelerator.
+
+What is measured is told at once, in the order of what matters most. What fails, or would go on beyond
+`--minutes`, is told so, and the rest goes on.
 
 A peer trains `--peer-steps` steps of each candidate; its candidates per hour are those of full
 budgets, with what it paid to build and compile once per candidate, and steps at the pace measured.
@@ -17,20 +21,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from launch.bench import BenchOptions, bench
-from launch.config import PlacementConfig, Science, SearchConfig
+from launch.config import Science, SearchConfig
 from launch.estimate import estimate_search
 from launch.presets import PRESETS
 from trainers.config import TrainConfig
-from trainers.dataset import load_dataset
 
 DISTINCT = 3_710
 """Candidates of the one-unit space that are left to be trained, see `actsearch space`."""
@@ -38,174 +42,252 @@ DISTINCT = 3_710
 RUNGS = "400:400,2000:60,10000:12"
 """The README's rungs, stretched to the paper's steps."""
 
+BUFFERS = {
+    "loops in command buffers": "--xla_gpu_enable_command_buffer=+WHILE,+CONDITIONAL",
+    "no command buffers": "--xla_gpu_enable_command_buffer=",
+}
+"""XLA's CUDA graphs, in other ways than its own."""
+
+ROOT = Path(__file__).parents[2]
+
+_SHARE = 0.4
+"""Of the whole time, what one part may take at most."""
+_LEAST_S = 20.0
+"""A part that has less left is not begun."""
+
+
+class Part(NamedTuple):
+    """Something to measure in processes of its own."""
+
+    name: str
+    command: list[str]
+    """It prints a JSON document."""
+    processes: int
+    """Of this project; 0 for a peer."""
+    xla_flags: str = ""
+
+
+class PartError(Exception):
+    """A part could not be measured; the message says why."""
+
 
 def main() -> None:
-    """Measures, and prints a table or one JSON document."""
+    """Measures, and tells each figure when it is there."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--child", default="resnet20")
-    parser.add_argument("--image-size", type=int)
+    parser.add_argument("--image-size", type=int, default=32)
+    parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--batch-size", type=int, default=128)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
-    parser.add_argument("--seconds", type=float, default=75.0, help="for each of those")
+    parser.add_argument("--seconds", type=float, default=60.0, help="about, for each of ours")
+    parser.add_argument("--minutes", type=float, default=9.5, help="for everything")
     parser.add_argument("--peer-steps", type=int, default=300)
     parser.add_argument("--peer-forms", nargs="*", help="default: by device and precision")
-    parser.add_argument("--json", action="store_true", help="one JSON document instead of lines")
+    parser.add_argument("--json", action="store_true", help="a JSON document for each line")
     asked = parser.parse_args()
-    found = measure(asked)
-    if asked.json:
-        print(json.dumps(found))
-    else:
-        print("\n".join(lines(found)))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no part is left behind
+    rows = []
+    for row in measured(asked):
+        rows.append(row)
+        print(json.dumps(row) if asked.json else line(row), flush=True)
+    print(json.dumps(summary(rows)) if asked.json else "\n".join(summary_lines(rows)))
+    if all("failed" in row for row in rows):
+        sys.exit(1)
 
 
-def measure(asked: argparse.Namespace) -> dict[str, Any]:
-    """The whole document."""
-    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # of this process alone: it only asks others
-    science = _science(asked)
-    data = load_dataset(
-        science.train.dataset,
-        data_dir=asked.data_dir,
-        image_size=asked.image_size,
-        valid_size=None,
-        seed=0,
+def measured(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    """A row for each part."""
+    begin, whole = time.monotonic(), 60 * asked.minutes
+    for part in parts(asked):
+        left = whole - (time.monotonic() - begin)
+        row = {"name": part.name, "processes": part.processes}
+        try:
+            if left < _LEAST_S:
+                raise PartError(f"no time left of {asked.minutes:g} minutes")
+            found = answer(part, min(left, _SHARE * whole))
+            row |= ours(asked, found, part) if part.processes else theirs(asked, found)
+        except PartError as error:
+            row["failed"] = str(error)
+        yield row
+
+
+def parts(asked: argparse.Namespace) -> list[Part]:
+    """What there is to measure: one process and PyTorch first."""
+    single, *several = [
+        Part(f"{count} process{'es' if count > 1 else ''}", _bench(asked, count), count)
+        for count in asked.processes
+    ]
+    kinds = ("graphs", "compile", "eager") if asked.device == "cuda" else ("compile", "eager")
+    suffix = "-bf16" if asked.precision == "bfloat16" else ""
+    forms = [f"torch-{kind}{suffix}" for kind in kinds]
+    if asked.peer_forms is not None:
+        forms = asked.peer_forms
+    peers = [Part(form, _peer(asked, form), 0) for form in forms]
+    buffers = [
+        single._replace(name=name, xla_flags=flags)
+        for name, flags in BUFFERS.items()
+        if asked.device == "cuda"
+    ]
+    return [single, *peers, *several, *buffers]
+
+
+def _bench(asked: argparse.Namespace, processes: int) -> list[str]:
+    share = [f"--gpus-per-worker={1 / processes}"] if asked.device == "cuda" else []
+    return [
+        *(sys.executable, "-m", "launch", "bench", "--json", "--preset=paper"),
+        *(f"--child={asked.child}", f"--width={asked.width}", f"--image-size={asked.image_size}"),
+        *(f"--batch-size={asked.batch_size}", f"--steps={asked.steps}"),
+        *(f"--precision={asked.precision}", f"--data-dir={asked.data_dir}", "--core-units=1"),
+        *("--candidates=4", f"--seconds={asked.seconds}", "--baselines=none"),
+        *(f"--processes={processes}", f"--workers={processes}", *share),
+    ]
+
+
+def _peer(asked: argparse.Namespace, form: str) -> list[str]:
+    return [
+        *(sys.executable, str(Path(__file__).with_name("peers.py")), "--json"),
+        *(f"--device={asked.device}", f"--child={asked.child}", f"--width={asked.width}"),
+        *(f"--image-size={asked.image_size}", f"--batch-size={asked.batch_size}"),
+        *(f"--steps={asked.peer_steps}", "--candidates=2", f"--data-dir={asked.data_dir}"),
+        *("--only", "--forms", form),
+    ]
+
+
+def answer(part: Part, seconds: float) -> dict[str, Any]:
+    """The document that a part prints.
+
+    Raises:
+        PartError: It fails, or takes longer than so many seconds.
+    """
+    print(f"{part.name}, {seconds:.0f} s at most", file=sys.stderr, flush=True)
+    variables = {**os.environ, "PYTHONPATH": str(ROOT)}
+    variables["XLA_FLAGS"] = f"{variables.get('XLA_FLAGS', '')} {part.xla_flags}".strip()
+    process = subprocess.Popen(
+        part.command, env=variables, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
-    ways = []
-    for processes in asked.processes:
-        placement = PlacementConfig(
-            workers=str(processes),
-            gpus_per_worker=1 / processes if asked.device == "cuda" else 0.0,
-            data_dir=str(asked.data_dir),
-        )
-        options = BenchOptions(candidates=4, seconds=asked.seconds, processes=processes)
-        _say(f"{processes} processes at once, about {asked.seconds:.0f} s")
-        ways.append(_way(science, bench(science, placement, data, options), processes))
-    best = max(ways, key=lambda way: way["candidates_per_hour"])
-    peers = _peers(asked) if asked.peer_forms != [] else {}
+    try:
+        output, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise PartError(f"took longer than {seconds:.0f} s") from None
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if process.returncode:
+        raise PartError(f"exit code {process.returncode}")
+    return json.loads(output)
+
+
+def ours(asked: argparse.Namespace, found: Mapping[str, Any], part: Part) -> dict[str, Any]:
+    """What a number of processes makes of the device, in the form that does more there."""
+    rates = found["candidates_per_hour_by_form"]
+    name = max(rates, key=rates.__getitem__)
+    form = found["forms"][name]
+    science = _science(asked)
+    rungs = replace(science, search=replace(science.search, rungs=RUNGS))
+    hours = {
+        way: estimate_search(
+            each, form, traced=name == "traced", candidates=DISTINCT, workers=part.processes
+        )["seconds"]
+        / 3600
+        for way, each in (("in full", science), (f"by rungs {RUNGS}", rungs))
+    }
     return {
-        "child": f"{asked.child}, batch {asked.batch_size}, {asked.steps} steps, {asked.precision}",
-        "device": best["device"],
-        "ways": ways,
-        "peers": peers,
-        "times_best_peer": best["candidates_per_hour"] / max(peers.values()) if peers else None,
+        "device": found["device"],
+        "form": name,
+        "candidates_per_hour": rates[name],
+        "candidates_per_hour_by_form": rates,
+        "step_ms": form["step_ms"],
+        "floor_ms": found["floor_ms"],
+        "first_step_new_candidate_ms": found["first_step_new_candidate_ms"],
+        "traced_over_specialised": found["traced_over_specialised"],
+        "compile_s": {each: values["compile_s"] for each, values in found["forms"].items()},
+        "device_peak_memory_mb": found["device_peak_memory_mb"],
+        "where": found["where"],
+        "hours_for_the_one_unit_space": hours,
     }
 
 
 def _science(asked: argparse.Namespace) -> Science:
-    known = PRESETS["paper"]
     train = TrainConfig(
-        dataset=known["dataset"],
+        dataset=PRESETS["paper"]["dataset"],
         image_size=asked.image_size,
         child=asked.child,
+        width=asked.width,
         steps=asked.steps,
         batch_size=asked.batch_size,
-        lr=known["lr"],
         precision=asked.precision,
     )
     search = SearchConfig(strategy="exhaustive", trials=DISTINCT, baselines="none")
     return Science(train=train, search=search)
 
 
-def _way(science: Science, found: Mapping[str, Any], processes: int) -> dict[str, Any]:
-    """What one number of processes makes of the device."""
-    form = found["forms"][found["execution"]]
-    rungs = replace(science, search=replace(science.search, rungs=RUNGS))
-    hours = {
-        name: estimate_search(
-            each,
-            form,
-            traced=found["execution"] == "traced",
-            candidates=DISTINCT,
-            workers=processes,
-        )["seconds"]
-        / 3600
-        for name, each in (("in full", science), (f"by rungs {RUNGS}", rungs))
-    }
-    return {
-        "processes": processes,
-        "device": found["device"],
-        "execution": found["execution"],
-        "candidates_per_hour": found["candidates_per_hour"],
-        "step_ms": form["step_ms"],
-        "floor_ms": found["floor_ms"],
-        "first_step_new_candidate_ms": found["first_step_new_candidate_ms"],
-        "traced_over_specialised": found["traced_over_specialised"],
-        "compile_s": form["compile_s"],
-        "device_peak_memory_mb": found["device_peak_memory_mb"],
-        "hours_for_the_one_unit_space": hours,
-    }
-
-
-def _peers(asked: argparse.Namespace) -> dict[str, float]:
-    """Candidates per hour of PyTorch's forms, one process."""
-    kinds = ("eager", "compile", "graphs") if asked.device == "cuda" else ("eager", "compile")
-    suffix = "-bf16" if asked.precision == "bfloat16" else ""
-    forms = asked.peer_forms or [f"torch-{kind}{suffix}" for kind in kinds]
-    size = [] if asked.image_size is None else [f"--image-size={asked.image_size}"]
-    _say("PyTorch")
-    ran = subprocess.run(
-        [
-            sys.executable,
-            str(Path(__file__).with_name("peers.py")),
-            "--json",
-            *(size or ["--image-size=32"]),
-            f"--device={asked.device}",
-            f"--child={asked.child}",
-            f"--batch-size={asked.batch_size}",
-            f"--steps={asked.peer_steps}",
-            "--candidates=2",
-            f"--data-dir={asked.data_dir}",
-            "--forms",
-            *forms,
-        ],
-        env={name: value for name, value in os.environ.items() if name != "JAX_PLATFORMS"},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    rows = json.loads(ran.stdout)["rows"]
-    return {form: _full_budget(rows, form, asked.peer_steps, asked.steps) for form in forms}
-
-
-def _full_budget(rows: Sequence[Mapping[str, Any]], form: str, done: int, steps: int) -> float:
-    """Candidates per hour with all their steps, from trials that did some of them."""
+def theirs(asked: argparse.Namespace, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Candidates per hour of a form of PyTorch with all their steps, from trials that did some of them."""
+    done = asked.peer_steps
     seconds = [
-        row["total_s"] + (steps - done) * row["train_s"] / done
-        for row in rows
-        if row["form"] == form
+        row["total_s"] + (asked.steps - done) * row["train_s"] / done for row in found["rows"]
     ]
-    return 3600 / statistics.median(seconds)
+    step_ms = [1e3 * row["train_s"] / done for row in found["rows"]]
+    return {
+        "candidates_per_hour": 3600 / statistics.median(seconds),
+        "step_ms": statistics.median(step_ms),
+        "compile_s": statistics.median(row["compile_s"] for row in found["rows"]),
+    }
 
 
-def lines(found: Mapping[str, Any]) -> list[str]:
-    """The document as a table and its summary."""
-    told = [found["child"], f"on {found['device']}", ""]
-    told.append(
-        "| processes | candidates/hour | step | × floor | traced/specialised | space, hours |"
+def line(row: Mapping[str, Any]) -> str:
+    """A row as text."""
+    if "failed" in row:
+        return f"{row['name']}: not measured: {row['failed']}"
+    told = f"{row['name']}: {row['candidates_per_hour']:.1f} candidates/hour"
+    told += f", a step {row['step_ms']:.2f} ms"
+    if not row["processes"]:
+        return f"{told}, compiling {row['compile_s']:.1f} s"
+    compiling = ", ".join(f"{value:.0f} s {name}" for name, value in row["compile_s"].items())
+    hours = ", ".join(
+        f"{value:.1f} {name}" for name, value in row["hours_for_the_one_unit_space"].items()
     )
-    told.append("|---" * 6 + "|")
-    for way in found["ways"]:
-        hours = ", ".join(
-            f"{value:.1f} {name}" for name, value in way["hours_for_the_one_unit_space"].items()
-        )
-        told.append(
-            f"| {way['processes']} | {way['candidates_per_hour']:.1f} | {way['step_ms']:.2f} ms "
-            f"| {way['step_ms'] / way['floor_ms']:.1f} | {way['traced_over_specialised']:.2f} "
-            f"| {hours} |"
-        )
-    told += [f"{form}: {rate:.1f} candidates/hour" for form, rate in found["peers"].items()]
+    return (
+        f"{told} ({row['form']}), {row['step_ms'] / row['floor_ms']:.1f} × its floor; "
+        f"traced over specialised {row['traced_over_specialised']:.2f}, a new candidate's first "
+        f"step {row['first_step_new_candidate_ms']:.1f} ms, compiling {compiling}; "
+        f"hours for the space: {hours}"
+    )
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The best of ours beside the best of theirs, of what was measured."""
+    best: list[Mapping[str, Any] | None] = []
+    for ours in (True, False):
+        known = [row for row in rows if "failed" not in row and bool(row["processes"]) == ours]
+        best.append(max(known, key=lambda row: row["candidates_per_hour"], default=None))
+    one, other = best
+    return {
+        "best": one and one["name"],
+        "best_peer": other and other["name"],
+        "times_best_peer": one["candidates_per_hour"] / other["candidates_per_hour"]
+        if one and other
+        else None,
+        "device": one and one["device"],
+    }
+
+
+def summary_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The same as text."""
+    found = summary(rows)
+    told = [f"device: {found['device']}"]
     if found["times_best_peer"] is not None:
-        told.append(f"{found['times_best_peer']:.2f} × the best of PyTorch's forms")
+        told.append(
+            f"{found['times_best_peer']:.2f} × PyTorch's best: {found['best']} over {found['best_peer']}"
+        )
     return told
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

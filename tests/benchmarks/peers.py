@@ -11,7 +11,8 @@ all processes are at the same form at the same time. Candidates per hour count a
 candidate costs: building, compiling, training, evaluating. What a process pays once, which is
 imports, images and a first candidate to warm up (the one compilation of the traced form, a
 compiler's start), is `one_off_s`. The reference that forms are compared with, round by round, is
-the form that `--execution auto` picks; with `--what step` it is the specialised one.
+the form that `--execution auto` picks; with `--what step` it is the specialised one, with `--only`
+the first that is asked for.
 
 Every process gets the environment of a worker (`launch.worker`), whose allocator settings help all.
 Learning rates are so small that hardly anything diverges; rounds in which something does are left
@@ -98,6 +99,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="cores of a process; default: its share")
     parser.add_argument("--device", choices=tuple(FORMS), default="cpu")
     parser.add_argument("--forms", nargs="+", metavar="FORM", help="default: by device")
+    parser.add_argument(
+        "--only", action="store_true", help="no form beside these; the first is the reference"
+    )
     parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--seed", type=int, default=1, help="of the candidates")
     parser.add_argument("--data-dir", type=Path)
@@ -148,6 +152,8 @@ def run(asked: argparse.Namespace) -> dict[str, Any]:
     )
     # How long a trial is decides between our two forms, and a step has no length.
     reference = "specialised" if asked.what == "step" else auto
+    if asked.only and asked.forms:
+        reference = asked.forms[0]
     forms = list(dict.fromkeys([*(asked.forms or FORMS[asked.device]), reference]))
     unknown = [form for form in forms if not KNOWN.fullmatch(form)]
     if unknown:

@@ -1,0 +1,118 @@
+"""The one command that answers everything of an accelerator, tried on a CPU with a small child."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).with_name("accelerator.py")
+SMALL = ("--child=resnet8", "--width=2", "--image-size=8", "--batch-size=16", "--steps=400")
+
+
+@pytest.fixture
+def accelerator(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module, of a folder that is no package."""
+    monkeypatch.syspath_prepend(SCRIPT.parent)
+    return importlib.import_module("accelerator")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Noise, in CIFAR-10's files."""
+    rng = np.random.default_rng(0)
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        records = rng.integers(0, 256, (10_000, 1 + 3 * 32 * 32), np.uint8)
+        records[:, 0] %= 10
+        (tmp_path / f"{name}.bin").write_bytes(records.tobytes())
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_each_part_is_told_and_what_fails_is_told_so(images: Path):
+    peers = bool(os.environ.get("ACTSEARCH_REQUIRE_PEERS"))
+    forms = ["torch-eager", "no-such-form"] if peers else ["no-such-form"]
+    ran = subprocess.run(
+        [
+            *(sys.executable, SCRIPT, "--device=cpu", "--json", f"--data-dir={images}", *SMALL),
+            *("--processes", "1", "--seconds=4", "--precision=float32", "--peer-steps=20"),
+            *("--peer-forms", *forms),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert ran.returncode == 0, ran.stderr
+    *rows, summary = map(json.loads, ran.stdout.splitlines())
+    assert [row["name"] for row in rows] == ["1 process", *forms]
+    ours, *theirs, wrong = rows
+    assert wrong == {"name": "no-such-form", "processes": 0, "failed": "exit code 1"}
+    assert ours["candidates_per_hour"] == max(ours["candidates_per_hour_by_form"].values()) > 0
+    hours = ours["hours_for_the_one_unit_space"]
+    assert (
+        hours["by rungs 400:400,2000:60,10000:12"] > hours["in full"] > 0
+    )  # 400 steps are all here
+    assert 0 < ours["floor_ms"] < ours["step_ms"]
+    for row in theirs:
+        # A trial is more than its steps.
+        assert 0 < row["candidates_per_hour"] < 3600 / (400e-3 * row["step_ms"])
+        assert summary["times_best_peer"] == pytest.approx(
+            ours["candidates_per_hour"] / row["candidates_per_hour"]
+        )
+    assert (summary["best"], summary["best_peer"]) == (
+        "1 process",
+        "torch-eager" if peers else None,
+    )
+
+
+def test_a_part_that_takes_too_long_is_ended_with_what_it_started(accelerator: Any, tmp_path: Path):
+    mark = tmp_path / "mark"
+    child = f"import time, pathlib; time.sleep(3); pathlib.Path({str(mark)!r}).touch()"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    part = accelerator.Part("slow", [sys.executable, "-c", parent], 1)
+    with pytest.raises(accelerator.PartError, match="longer than 1 s"):
+        accelerator.answer(part, 1.0)
+    time.sleep(3.0)
+    assert not mark.exists()
+
+
+def test_a_part_has_the_settings_it_asks_for(accelerator: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("XLA_FLAGS", "--one")
+    say = "import json, os; print(json.dumps(os.environ['XLA_FLAGS']))"
+    part = accelerator.Part("said", [sys.executable, "-c", say], 1, "--other")
+    assert accelerator.answer(part, 60.0) == "--one --other"
+
+
+def test_no_part_begins_when_the_time_is_over(accelerator: Any, monkeypatch: pytest.MonkeyPatch):
+    parts = [accelerator.Part(name, [], 0) for name in ("first", "second")]
+    monkeypatch.setattr(accelerator, "parts", lambda asked: parts)
+    asked = type("Asked", (), {"minutes": 0.2})
+    rows = list(accelerator.measured(asked))
+    assert [row["failed"] for row in rows] == ["no time left of 0.2 minutes"] * 2
+    assert accelerator.summary(rows)["times_best_peer"] is None
+    assert accelerator.line(rows[0]) == "first: not measured: no time left of 0.2 minutes"
+
+
+@pytest.mark.parametrize(
+    "flags",
+    ["--xla_gpu_enable_command_buffer=+WHILE,+CONDITIONAL", "--xla_gpu_enable_command_buffer="],
+)
+def test_xla_knows_the_settings(accelerator: Any, flags: str):
+    """It ends a process that asks for one it does not know."""
+    assert flags in accelerator.BUFFERS.values()
+    ran = subprocess.run(
+        [sys.executable, "-c", "import jax; print(jax.numpy.ones(2).sum())"],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.stdout.strip() == "2.0", ran.stderr
