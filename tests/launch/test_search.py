@@ -115,9 +115,16 @@ def test_interrupted_and_bereaved_of_a_worker_it_makes_the_same_history(folder, 
 
     process = start(folder, *arguments)
     wait_for_outcomes(folder / "broken", before + 2)
-    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    driver, deadline = psutil.Process(process.pid), time.monotonic() + 60
+    # One worker may have trained both before the other is there.
+    while True:
+        family = [driver, *driver.children(recursive=True)]
+        workers = [child for child in family if trains(child)]
+        if len(workers) == 2:
+            break
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
     assert {address.removeprefix("::ffff:") for address in listening(family)} == {"127.0.0.1"}
-    workers = [child for child in family if trains(child)]
     if len(os.sched_getaffinity(0)) > 1:
         cores = [tuple(worker.cpu_affinity()) for worker in workers]
         assert sorted(map(len, cores)) == [1, 1] and cores[0] != cores[1]
