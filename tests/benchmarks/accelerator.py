@@ -168,17 +168,16 @@ def answer(part: Part, seconds: float) -> dict[str, Any]:
     print(f"{part.name}, {seconds:.0f} s at most", file=sys.stderr, flush=True)
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     variables["XLA_FLAGS"] = f"{variables.get('XLA_FLAGS', '')} {part.xla_flags}".strip()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         part.command, env=variables, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        output, _ = process.communicate(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise PartError(f"took longer than {seconds:.0f} s") from None
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    ) as process:
+        try:
+            output, _ = process.communicate(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            raise PartError(f"took longer than {seconds:.0f} s") from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
     if process.returncode:
         raise PartError(f"exit code {process.returncode}")
     return json.loads(output)
