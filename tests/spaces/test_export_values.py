@@ -43,7 +43,7 @@ SHAPE = (2, 4, 5, 3)
 """B, H, W and C."""
 SAFETY = 64.0
 FLOOR = 1e-11
-DRAWN = {1: 40, 2: 40, 3: 40}
+DRAWN = {1: 70, 2: 70, 3: 60}
 """How many random candidates of so many core units."""
 
 ALONE = [
