@@ -71,6 +71,8 @@ def test_auto_turns_once_as_steps_grow():
         (LINKED, "resnet8", 16, 64, (27.3, 28.0), 7.6, (1.3, 0.9)),
         (LINKED, "resnet8", 16, 64, (27.3, 25.3), 7.6, (1.3, 0.9)),  # by the median of pairs, 1.08
         (LINKED, "resnet20", 32, 128, (335.7, 337.7), 14.1, (5.0, 5.0)),
+        (LINKED, "resnet8", 16, 64, (20.5, 19.9), 5.1, (0.7, 0.5)),
+        (LINKED, "resnet20", 32, 128, (227.9, 284.0), 10.4, (3.4, 3.4)),
     ],
 )
 @pytest.mark.parametrize("steps", [100, 1_000, 10_000])
