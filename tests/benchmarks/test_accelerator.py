@@ -80,7 +80,7 @@ def test_a_part_that_takes_too_long_is_ended_with_what_it_started(accelerator: A
     part = accelerator.Part("slow", [sys.executable, "-c", parent], 1)
     with pytest.raises(accelerator.PartError, match="longer than 1 s"):
         accelerator.answer(part, 1.0)
-    time.sleep(3.0)
+    time.sleep(3.0)  # by then the child would have left its mark
     assert not mark.exists()
 
 

@@ -251,7 +251,7 @@ def test_nothing_asks_for_the_code_of_a_candidate_that_has_diverged(
     monkeypatch.setattr(linked_form, "_read", slowly)
     after(1)
     assert trainer.run(parse("mul(x, x)", PAPER), seed=0).status == "diverged"
-    time.sleep(0.1)
+    time.sleep(0.1)  # by then the step under way would have asked
     assert not missed
 
 
