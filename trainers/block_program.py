@@ -9,68 +9,20 @@ Letter: N floats of a block.
 from __future__ import annotations
 
 import ctypes
-import functools
-import mmap
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .machine_code import Code, CodeError, address_of, executable_memory
+from .machine_code import Code, CodeError
+from .own_code import own_code
+from .script import Given, Script, Word
 
 _LINE = 64
 """Bytes to which XLA's code expects arrays to be aligned."""
 _FLOAT = 4
 _FRAME = 10
 """Words of a call's frame, and of the six numbers of work groups that it names."""
-
-
-# For each block: calls functions, each with its frame, until there is none; then moves addresses on.
-#
-#     push rbx; push r12; push r13      what is the caller's; now the stack is aligned for calls
-#     mov r12, rdi; mov r13, rsi        the list, the number of blocks
-#     block:   mov rbx, r12
-#     call:    mov rax, [rbx]           a function
-#              test rax, rax; jz moves
-#              mov rdi, [rbx+8]         its frame
-#              call rax
-#              add rbx, 16; jmp call
-#     moves:   add rbx, 16
-#              mov rax, [rbx]           the place of an address
-#              test rax, rax; jz next
-#              mov rcx, [rbx+8]         how far it is to the next block
-#              add [rax], rcx; jmp moves
-#     next:    dec r13; jnz block
-#     pop r13; pop r12; pop rbx; ret
-_GO_THROUGH = bytes.fromhex(
-    "5341544155 4989fc 4989f5 4c89e3 488b03 4885c0 740c 488b7b08 ffd0 4883c310 ebec"
-    "4883c310 488b03 4885c0 7409 488b4b08 480108 ebeb 49ffcd 75cf 415d 415c 5b c3"
-)
-
-# A loop like XLA's that copies: its frame's first array to its second.
-#
-#     mov rax, [rdi+24]; mov rsi, [rax]; mov rcx, [rax+8]; mov rdi, [rax+16]; rep movsb
-#     xor eax, eax; ret
-_COPY = bytes.fromhex("488b4718 488b30 488b4808 488b7810 f3a4 31c0 c3")
-
-
-class _OwnCode(NamedTuple):
-    """The machine code above, in memory."""
-
-    memory: mmap.mmap
-    go_through: Callable[[int, int], None]
-    """(address of the list, blocks); other threads of Python run meanwhile."""
-    copy: int
-    """The address of the loop that copies."""
-
-
-@functools.cache
-def _own_code() -> _OwnCode:
-    memory = executable_memory(mmap.PAGESIZE)
-    memory.write(_GO_THROUGH.ljust(2 * _LINE, b"\xcc") + _COPY)
-    address = address_of(memory)
-    prototype = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_int64)
-    return _OwnCode(memory, prototype(address), address + 2 * _LINE)
 
 
 class Register(NamedTuple):
@@ -145,12 +97,12 @@ class BlockProgram:
         base = self._words.ctypes.data
         words = self._words
         array = at_arrays
-        own = _own_code()
+        copy = own_code().addresses["copy"]
         for number, (code, function, (part, parts), arrays) in enumerate(calls):
             if code is not None and function not in code.addresses:
                 raise CodeError(f"there is no function `{function}`")
             frame = at_frames + _FRAME * number
-            words[2 * number] = own.copy if code is None else code.addresses[function]
+            words[2 * number] = copy if code is None else code.addresses[function]
             words[2 * number + 1] = base + 8 * frame
             groups = base + 8 * (frame + 4)
             words[frame : frame + 4] = (groups, groups + 24, len(arrays), base + 8 * array)
@@ -161,7 +113,8 @@ class BlockProgram:
             words[at_moves + 2 * number + 1] = _FLOAT * block
         self._room = aligned_floats(self._rooms(registers) * block)
         self._constants = aligned_floats(_LINE // _FLOAT * len(registers))
-        outside: list[tuple[int, int, int]] = []
+        self._outside: list[tuple[int, int, int]] = []
+        """Addresses that are given: where they go, which of them, and how many bytes behind it."""
         for number, register in enumerate(registers):
             word = at_arrays + 2 * number
             words[word + 1] = _FLOAT * block
@@ -173,27 +126,37 @@ class BlockProgram:
                 words[word] = self._constants.ctypes.data + _FLOAT * place
                 words[word + 1] = _FLOAT
             else:
-                outside.append((word, int(register.number), _FLOAT * block * register.row))
-        self._given, self._which, beyond = np.array(outside, np.intp).reshape(-1, 3).T
-        """Words of addresses that `run` is given, and which of them,"""
-        self._beyond = beyond.astype(np.uint64)
-        """and how many bytes behind it."""
+                beyond = _FLOAT * block * register.row
+                self._outside.append((base + 8 * word, int(register.number), beyond))
         self._base = base
 
     @staticmethod
     def _rooms(registers: Sequence[Register]) -> int:
         return 1 + max((int(r.number) for r in registers if r.kind == "scratch"), default=-1)
 
-    def run(self, addresses: Sequence[int], blocks: int) -> None:
-        """Goes through so many blocks.
+    def write(self, script: Script, addresses: Sequence[Word], blocks: Word) -> None:
+        """Goes through blocks in a script.
 
         Args:
+            script: Where to.
             addresses: Of the long arrays, which have blocks · N floats, and of those that are the same for each.
-            blocks: At least 1.
+            blocks: How many.
         """
-        given = np.array(addresses, np.uint64)[self._which]
-        self._words[self._given] = given + self._beyond
-        _own_code().go_through(self._base, blocks)
+        for place, which, beyond in self._outside:
+            word = addresses[which]
+            if isinstance(word, Given):
+                word = word._replace(beyond=word.beyond + beyond)
+            else:
+                word += beyond
+            script.set(place, word)
+        script.call(own_code().addresses["go_through"], self._base, blocks)
+        script.keep(self)
+
+    def run(self, addresses: Sequence[int], blocks: int) -> None:
+        """Goes through blocks at once, see `write`."""
+        script = Script()
+        self.write(script, addresses, blocks)
+        script.perform(())
 
 
 def aligned_floats(count: int) -> np.ndarray:

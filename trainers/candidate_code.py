@@ -9,7 +9,7 @@ Letters: `S` slots, `P` vectors per slot, `C` channels, `N` floats of a block.
 
 from __future__ import annotations
 
-import ctypes
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -25,9 +25,9 @@ from .block_program import (
     Register,
     aligned_floats,
     fixed,
-    floats_at,
     moving,
 )
+from .script import Given, Script
 
 BLOCK = 2048
 """Floats of a block, or a few less: 32 kB each, so that the arrays of a block stay in a core's cache."""
@@ -48,7 +48,7 @@ NOTHING = fixed(_AT_NOTHING)
 
 
 def row(number: int) -> Register:
-    """One of `Given.rows`."""
+    """One of `Operands.rows`."""
     return fixed(_AT_ROWS, number)
 
 
@@ -76,7 +76,7 @@ def block_for(channels: Sequence[int]) -> int:
 
 
 def rows_of(norm: jax.Array, beta: jax.Array, block: int) -> jax.Array:
-    """What `Given.rows` is the address of.
+    """What `Operands.rows` is the address of.
 
     Args:
         norm: float32 [3, C]: mean, slope and bias of each channel.
@@ -103,7 +103,7 @@ def sums_of(sums: jax.Array, beta: jax.Array) -> tuple[jax.Array, jax.Array, jax
     return alone, weighted, jnp.stack(more).reshape(beta.shape)
 
 
-class Given(NamedTuple):
+class Operands(NamedTuple):
     """What the code of a candidate reads; the long arrays have so many `elements`."""
 
     elements: int
@@ -114,6 +114,18 @@ class Given(NamedTuple):
     """Of one that is added to what is normalised, if there is one."""
     rows: int
     """Of float32 `[3 + S · P, N]`: mean, slope and bias, and the vectors, see `rows_of`."""
+
+
+def kind_of(elements: int, block: int, with_shortcut: bool) -> tuple[int, int]:
+    """What `CandidateCode.script` has to be told of a call, and how many whole blocks the call has.
+
+    Args:
+        elements: Of the long arrays.
+        block: N.
+        with_shortcut: Whether one of them is added to what is normalised.
+    """
+    blocks, rest = divmod(elements, block)
+    return 2 * (elements if rest else 0) + with_shortcut, blocks
 
 
 class CandidateCode:
@@ -149,74 +161,75 @@ class CandidateCode:
                 listing = self._listings[back, with_shortcut] = Listing()
                 write(listing, back, Places(x, shortcut, cotangent, moving(last)))
         self._nothing = aligned_floats(block)
-        self._nowhere = self._nothing.ctypes.data
-        self._idle: list[_Runner] = []
 
-    def value(self, given: Given, result: int) -> None:
+    def script(self, back: bool, kind: int) -> Script:
+        """The calls that compute the value or, back, the cotangent of what is normalised, and its sums.
+
+        It is given: a number that nobody reads; the addresses of x, of the shortcut if there is one, back
+        of the cotangent of the value, and of the rows, see `Operands`; the address of a long array that is written and, back,
+        of float32 `[2 + S · P, N]`, written too, see `sums_of`; the kind; the number of whole blocks.
+
+        Args:
+            back: Which of them.
+            kind: See `kind_of`.
+        """
+        elements, with_shortcut = divmod(kind, 2)
+        given = map(Given, itertools.count(1))
+        read = [next(given) for _ in range(1 + with_shortcut + back)]
+        rows, written = next(given), next(given)
+        sums = next(given) if back else 0
+        _, blocks = next(given), next(given)
+        always = self._nothing.ctypes.data, rows, sums
+        script = Script()
+        script.keep(self)
+        if back:
+            script.zero(sums, _FLOAT * self.block * self.sums)
+        listing = self._listings[back, bool(with_shortcut)]
+        BlockProgram(listing, self.block).write(script, (*always, *read, written), blocks)
+        if not elements:
+            return script
+        # The last elements in room of their own; behind them stand the same again, without cotangents.
+        whole, rest = divmod(elements, self.block)
+        begin, block = _FLOAT * self.block * whole, _FLOAT * self.block
+        room = aligned_floats((len(read) + 1) * self.block).reshape(-1, self.block)
+        places = [each.ctypes.data for each in room]
+        script.keep(room)
+        for place, array in zip(places, read, strict=False):
+            script.move(place, array._replace(beyond=begin), _FLOAT * rest)
+            filled = block if back and array == read[-1] else _FLOAT * rest
+            while filled < block:
+                more = min(filled, block - filled)
+                script.move(place + filled, place, more)
+                filled += more
+        BlockProgram(listing, self.block).write(script, (*always, *places), 1)
+        script.move(written._replace(beyond=begin), places[-1], _FLOAT * rest)
+        return script
+
+    def value(self, operands: Operands, result: int) -> None:
         """Evaluates the candidate.
 
         Args:
-            given: Its operands.
+            operands: What it reads.
             result: Address of a long array, which is written.
         """
-        self._run(False, given, 0, (), result)
+        self._compute(operands, (), (result,))
 
-    def pull_back(self, given: Given, cotangent: int, change: int, sums: int) -> None:
+    def pull_back(self, operands: Operands, cotangent: int, change: int, sums: int) -> None:
         """The cotangent of what is normalised, and its sums.
 
         Args:
-            given: The operands of the value.
+            operands: Those of the value.
             cotangent: Address of a long array: the cotangent of the value.
             change: Address of a long array, which is written.
             sums: Address of float32 `[2 + S · P, N]`, is written, see `sums_of`.
         """
-        ctypes.memset(sums, 0, _FLOAT * self.block * self.sums)
-        self._run(True, given, sums, (cotangent,), change)
+        self._compute(operands, (cotangent,), (change, sums))
 
-    def _run(
-        self, back: bool, given: Given, sums: int, more: tuple[int, ...], written: int
+    def _compute(
+        self, operands: Operands, cotangent: tuple[int, ...], results: tuple[int, ...]
     ) -> None:
-        shortcut = () if given.shortcut is None else (given.shortcut,)
-        fixed, moved = (self._nowhere, given.rows, sums), (given.x, *shortcut, *more, written)
-        try:
-            runner = self._idle.pop()
-        except IndexError:
-            runner = _Runner(self._listings, self.block)
-        runner.run((back, bool(shortcut)), fixed, moved, given.elements)
-        self._idle.append(runner)
-
-
-class _Runner:
-    """What one thread needs to run the code of a candidate.
-
-    Args:
-        listings: The code, by direction and whether there is a shortcut.
-        block: N.
-    """
-
-    def __init__(self, listings: dict[tuple[bool, bool], Listing], block: int) -> None:
-        self._listings = listings
-        self._programs: dict[tuple[bool, bool], BlockProgram] = {}
-        self._block = block
-        self._rest = aligned_floats(4 * block).reshape(4, block)
-        """For the last elements, which are less than a block."""
-
-    def run(
-        self, kind: tuple[bool, bool], fixed: Sequence[int], moved: Sequence[int], elements: int
-    ) -> None:
-        """Goes through long arrays, of which the last is written; back, the one before it is the cotangent."""
-        if (program := self._programs.get(kind)) is None:
-            program = self._programs[kind] = BlockProgram(self._listings[kind], self._block)
-        blocks, rest = divmod(elements, self._block)
-        if blocks:
-            program.run((*fixed, *moved), blocks)
-        if not rest:
-            return
-        # In room of their own; behind them stand the same again, without cotangents.
-        back, _ = kind
-        begin, places = blocks * self._block, self._rest[: len(moved)]
-        for place, array in zip(places[:-1], moved, strict=False):
-            place[:] = np.resize(floats_at(array + _FLOAT * begin, rest), self._block)
-        places[len(places) - 1 - back : -1, rest:] = 0.0
-        program.run((*fixed, *(each.ctypes.data for each in places)), 1)
-        ctypes.memmove(moved[-1] + _FLOAT * begin, places[-1].ctypes.data, _FLOAT * rest)
+        elements, x, shortcut, rows = operands
+        more = () if shortcut is None else (shortcut,)
+        kind, blocks = kind_of(elements, self.block, bool(more))
+        script = self.script(bool(cotangent), kind)
+        script.perform((0, x, *more, *cotangent, rows, *results, kind, blocks))

@@ -153,7 +153,9 @@ class Call:
         return _words(_word(call, place + each), 0, _word(call, place + _COUNT))
 
 
-def register(name: str, function: Callable[[Call], None]) -> None:
+def register(
+    name: str, function: Callable[[Call], None], entry: Callable[[int], int] | None = None
+) -> None:
     """Makes `jax.ffi.ffi_call(name, results)(*operands, **attributes)` call a function.
 
     Args:
@@ -161,6 +163,8 @@ def register(name: str, function: Callable[[Call], None]) -> None:
             where the interface is not `available`.
         function: Is called by any of XLA's threads, several at a time. What it raises, JAX raises as
             `JaxRuntimeError`. Attributes are NumPy's `int64`.
+        entry: Is given the address of what calls the function, with the address of a call, and returns that of
+            what XLA is to call in its place, likewise.
     """
     if name in _registered or not available():
         return
@@ -179,7 +183,8 @@ def register(name: str, function: Callable[[Call], None]) -> None:
         atexit.register(_settle)
     _registered[name] = _Handler(handle)
     address = ctypes.cast(_registered[name], _Pointer)
-    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(address), platform="cpu")
+    called = _Pointer(entry(address.value or 0)) if entry else address
+    jax.ffi.register_ffi_target(name, jax.ffi.pycapsule(called), platform="cpu")
 
 
 def _settle_in() -> None:

@@ -23,7 +23,7 @@ from .candidate_code import (
     NORM_ROWS,
     NORM_SUMS,
     CandidateCode,
-    Given,
+    Operands,
     Places,
     row,
     sum_row,
@@ -105,13 +105,13 @@ def _check(
         for array in (x, cotangent, *([shortcut] if with_shortcut else [])):
             array[:] = rng.standard_normal(block, np.float32)
         rows[:] = rng.uniform(0.5, 1.5, rows.shape)
-        operands, more = (x, x, x, shortcut, cotangent), (*rows[read], *sums[added])
-        first = np.asarray(compiled(*operands, change, *more)[1])
-        expected = [np.asarray(each) for each in compiled(*operands, first, *more)]
+        long, more = (x, x, x, shortcut, cotangent), (*rows[read], *sums[added])
+        first = np.asarray(compiled(*long, change, *more)[1])
+        expected = [np.asarray(each) for each in compiled(*long, first, *more)]
         added_one = shortcut.ctypes.data if with_shortcut else None
-        given = Given(block, x.ctypes.data, added_one, rows.ctypes.data)
-        code.value(given, value.ctypes.data)
-        code.pull_back(given, cotangent.ctypes.data, change.ctypes.data, sums.ctypes.data)
+        operands = Operands(block, x.ctypes.data, added_one, rows.ctypes.data)
+        code.value(operands, value.ctypes.data)
+        code.pull_back(operands, cotangent.ctypes.data, change.ctypes.data, sums.ctypes.data)
         if not close_enough([value, change, *sums[added]], expected):
             raise CodeError("XLA's code by itself computes something else")
 

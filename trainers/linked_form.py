@@ -10,10 +10,9 @@ Letters: `S` slots, `P` vectors per slot, `C` channels.
 from __future__ import annotations
 
 import ctypes
+import functools
 import itertools
 import os
-import platform
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -26,10 +25,13 @@ from jax import lax
 from spaces import OperatorTable, Program
 from spaces.activation import ActivationForm
 
-from .candidate_code import CandidateCode, Given, rows_of, sums_of
-from .foreign import Call, available, register
+from .candidate_code import CandidateCode, kind_of, rows_of, sums_of
+from .foreign import Call, available
 from .normalisation import EPSILON, batch_statistics, pull_back
+from .own_code import runs
 from .parallel import map_and_sum_over_shares, map_over_shares
+from .script import Script
+from .scripted import ScriptedFunction
 
 SWITCH = "ACTSEARCH_LINKED"
 """An environment variable: with `0` the traced form is XLA's alone."""
@@ -134,13 +136,15 @@ class LinkedForm(ActivationForm):
     def _value_of(self, x, shortcut, norm, beta, number) -> jax.Array:
         """float32, like x."""
         batches = (x,) if shortcut is None else (x, shortcut)
-        return map_over_shares(_value_of_share, batches, rows_of(norm, beta, self._block), number)
+        function = functools.partial(_value_of_share, self._block)
+        return map_over_shares(function, batches, rows_of(norm, beta, self._block), number)
 
     def _change_of(self, x, shortcut, cotangent, norm, beta, number) -> tuple[jax.Array, Any]:
         """What `CandidateCode.pull_back` writes, over all devices, and its sums as `sums_of` reads them."""
         batches = (x, cotangent) if shortcut is None else (x, shortcut, cotangent)
         rows = rows_of(norm, beta, self._block)
-        return map_and_sum_over_shares(_change_of_share, batches, rows, number, beta)
+        function = functools.partial(_change_of_share, self._block)
+        return map_and_sum_over_shares(function, batches, rows, number, beta)
 
 
 def _norm(mean, variance, scale, bias) -> jax.Array:
@@ -153,16 +157,32 @@ def _identity(x: jax.Array) -> jax.Array:
     return jnp.zeros((3, x.shape[-1])).at[1].set(1.0)
 
 
-def _value_of_share(x: jax.Array, *others: jax.Array) -> jax.Array:
-    return jax.ffi.ffi_call(_VALUE, _like(x))(x, *others, elements=np.int64(x.size))
+def _value_of_share(block: int, x: jax.Array, *others: jax.Array) -> jax.Array:
+    *shortcut, rows, number = others
+    return _call(_VALUE, _like(x), block, number, bool(shortcut), x, *shortcut, rows)
 
 
-def _change_of_share(x: jax.Array, *others: jax.Array) -> tuple[jax.Array, Any]:
-    *operands, rows, number, beta = others
-    sums = jax.ShapeDtypeStruct((len(rows) - 1, rows.shape[-1]), x.dtype)
-    call = jax.ffi.ffi_call(_PULL_BACK, (_like(x), sums))
-    change, found = call(x, *operands, rows, number, elements=np.int64(x.size))
+def _change_of_share(block: int, x: jax.Array, *others: jax.Array) -> tuple[jax.Array, Any]:
+    *shortcut, cotangent, rows, number, beta = others
+    sums = jax.ShapeDtypeStruct((len(rows) - 1, block), x.dtype)
+    results = _like(x), sums
+    operands = x, *shortcut, cotangent, rows
+    change, found = _call(_PULL_BACK, results, block, number, bool(shortcut), *operands)
     return change, sums_of(found, beta)
+
+
+def _call(
+    name: str,
+    results: Any,
+    block: int,
+    number: jax.Array,
+    with_shortcut: bool,
+    *operands: jax.Array,
+) -> Any:
+    """The operands as `CandidateCode.script` is given them."""
+    kind, blocks = kind_of(operands[0].size, block, with_shortcut)
+    call = jax.ffi.ffi_call(name, results)
+    return call(number, *operands, kind=np.int64(kind), repeats=np.int64(blocks))
 
 
 def _like(array: jax.Array) -> jax.ShapeDtypeStruct:
@@ -176,12 +196,7 @@ def links() -> bool:
 
 def linkable() -> bool:
     """Whether they can be on this machine, if it computes on its processor."""
-    return (
-        available()
-        and sys.platform.startswith("linux")
-        and platform.machine() == "x86_64"
-        and os.environ.get(SWITCH) != "0"
-    )
+    return available() and runs() and os.environ.get(SWITCH) != "0"
 
 
 _codes: dict[int, CandidateCode] = {}
@@ -197,30 +212,17 @@ def linked(code: CandidateCode) -> Iterator[np.int32]:
         yield np.int32(number)
     finally:
         del _codes[number]
+        for function in _FUNCTIONS:
+            function.forget(number)
 
 
-def _compute_value(call: Call) -> None:
-    """What XLA calls."""
-    *operands, result = call.addresses
-    code, given = _read(call, operands)
-    code.value(given, result)
+def _script(back: bool, call: Call) -> Script:
+    """What XLA is to do where a candidate is called."""
+    kind, _ = call.attributes
+    return _codes[ctypes.c_int32.from_address(call.addresses[0]).value].script(back, kind)
 
 
-def _compute_pull_back(call: Call) -> None:
-    """What XLA calls."""
-    *operands, change, sums = call.addresses
-    cotangent = operands.pop(-3)
-    code, given = _read(call, operands)
-    code.pull_back(given, cotangent, change, sums)
-
-
-def _read(call: Call, operands: list[int]) -> tuple[CandidateCode, Given]:
-    """x, the shortcut if there is one, the rows, and the number of the candidate."""
-    x, *shortcut, rows, number = operands
-    (count,) = call.attributes
-    code = _codes[ctypes.c_int32.from_address(number).value]
-    return code, Given(count, x, shortcut[0] if shortcut else None, rows)
-
-
-register(_VALUE, _compute_value)
-register(_PULL_BACK, _compute_pull_back)
+_FUNCTIONS = [
+    ScriptedFunction(name, functools.partial(_script, back), numbered=True)
+    for name, back in ((_VALUE, False), (_PULL_BACK, True))
+]

@@ -15,11 +15,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-import sys
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, files
 from typing import Any, NamedTuple
+
+from .own_code import runs
+from .script import Script, Word
 
 PACKAGE = "onednn-cpu-gomp"
 SWITCH = "ACTSEARCH_ONEDNN"
@@ -80,7 +81,7 @@ def computes(dtype: str) -> bool:
     return library is not None and needed is not None and library.instructions & needed == needed
 
 
-def compute(way: str, shapes: Shapes, image: int, kernel: int, result: int) -> None:
+def convolution(way: str, shapes: Shapes, image: Word, kernel: Word, result: Word) -> Script:
     """One way of a convolution on arrays in memory, computed by the thread that asks.
 
     Args:
@@ -97,14 +98,9 @@ def compute(way: str, shapes: Shapes, image: int, kernel: int, result: int) -> N
     library = _library()
     if library is None:
         raise OneDnnError(f"there is no {_LIBRARY} that this machine can use")
-    idle = _idle[way, shapes]
-    try:
-        plan = idle.pop()
-    except IndexError:
-        plan = _Plan(library, way, shapes)
-    library.compute_alone()
-    plan(image, kernel, result)
-    idle.append(plan)
+    script = Script()
+    _Plan(library, way, shapes).write(script, image, kernel, result)
+    return script
 
 
 class _Library:
@@ -112,17 +108,13 @@ class _Library:
 
     def __init__(self, path: str) -> None:
         self._c = ctypes.CDLL(path)
-        # Of what takes no time: other threads of Python need not run meanwhile.
-        quick = ctypes.PyDLL(path)
         self._c.dnnl_primitive_desc_query_md.restype = _Handle
-        quick.dnnl_memory_desc_get_size.restype = ctypes.c_size_t
-        self.size = quick.dnnl_memory_desc_get_size
+        self._c.dnnl_memory_desc_get_size.restype = ctypes.c_size_t
+        self.size = self._c.dnnl_memory_desc_get_size
         """Bytes of a layout."""
-        quick.dnnl_memory_set_data_handle.argtypes = [_Handle, _Handle]
-        self.point = quick.dnnl_memory_set_data_handle
-        """Says where a memory's array lies."""
-        self.compute_alone = functools.partial(ctypes.PyDLL(_OPENMP).omp_set_num_threads, 1)
-        """Nobody shall help the thread that asks: XLA has a thread for each of its devices."""
+        self._execute = _address(self._c.dnnl_primitive_execute)
+        self._point = _address(self._c.dnnl_memory_set_data_handle)
+        self._threads = _address(ctypes.CDLL(_OPENMP).omp_set_num_threads)
         self.instructions: int = self._c.dnnl_get_effective_cpu_isa()
         """The largest set that the processor has; it has the bits of those that it contains."""
         self.engine = self.new("dnnl_engine_create", _CPU, ctypes.c_size_t(0))
@@ -150,16 +142,26 @@ class _Library:
     def memory(self, layout: _Handle, address: int = 0) -> _Handle:
         return self.new("dnnl_memory_create", layout, self.engine, _Handle(address))
 
-    def execute(self, primitive: _Handle, stream: _Handle, arguments: Any) -> None:
-        """Computes; other threads of Python may run meanwhile.
+    def alone(self, script: Script) -> None:
+        """Nobody shall help the thread that computes: XLA has one for each of its devices."""
+        script.call(self._threads, 1)
+
+    def point(self, script: Script, memory: _Handle, address: Word) -> None:
+        """Says where a memory's array lies."""
+        script.call(self._point, memory.value or 0, address, checked=True)
+
+    def execute(self, script: Script, primitive: _Handle, stream: _Handle, arguments: Any) -> None:
+        """Computes.
 
         Args:
+            script: Where to.
             primitive: What to compute.
             stream: Where.
             arguments: From `_arguments`.
         """
-        status = self._c.dnnl_primitive_execute(primitive, stream, len(arguments), arguments)
-        self._check("dnnl_primitive_execute", status)
+        handles = primitive.value or 0, stream.value or 0
+        places = ctypes.addressof(arguments)
+        script.call(self._execute, *handles, len(arguments), places, checked=True)
 
     @staticmethod
     def _check(function: str, status: int) -> None:
@@ -172,7 +174,7 @@ def _library() -> _Library | None:
     """None where the package, a library that it needs, or a way for XLA to call it is missing."""
     from .foreign import available
 
-    if not available() or not sys.platform.startswith("linux") or os.environ.get(SWITCH) == "0":
+    if not available() or not runs() or os.environ.get(SWITCH) == "0":
         return None
     try:
         found = [each for each in files(PACKAGE) or [] if each.name == _LIBRARY]
@@ -182,7 +184,7 @@ def _library() -> _Library | None:
 
 
 class _Plan:
-    """One way of one convolution, ready to be computed, by one thread at a time.
+    """One way of one convolution.
 
     XLA's kernels are [3, 3, C, C'], and oneDNN has a layout of its own that depends on the
     processor: a kernel is rearranged before, the gradient of one afterwards.
@@ -218,18 +220,17 @@ class _Plan:
         )
         self._steps = (convolution, reordering) if to_kernel else (reordering, convolution)
 
-    def __call__(self, image: int, kernel: int, result: int) -> None:
-        """Computes on the arrays at three addresses."""
+    def write(self, script: Script, image: Word, kernel: Word, result: Word) -> None:
+        """Computes in a script, on the arrays at three addresses."""
         library = self._library
-        library.point(self._image, image)
-        library.point(self._kernel, kernel)
-        library.point(self._result, result)
+        library.alone(script)
+        for memory, address in zip(
+            (self._image, self._kernel, self._result), (image, kernel, result), strict=True
+        ):
+            library.point(script, memory, address)
         for primitive, arguments in self._steps:
-            library.execute(primitive, self._stream, arguments)
-
-
-_idle: dict[tuple[str, Shapes], list[_Plan]] = defaultdict(list)
-"""Of each way of each convolution as many as were in use at a time."""
+            library.execute(script, primitive, self._stream, arguments)
+        script.keep(self)
 
 
 def _layout(library: _Library, shape: Sequence[int], dtype: int) -> _Handle:
@@ -265,3 +266,7 @@ class _Argument(ctypes.Structure):
 
 def _arguments(*pairs: tuple[int, _Handle]) -> Any:
     return (_Argument * len(pairs))(*(_Argument(*pair) for pair in pairs))
+
+
+def _address(function: Any) -> int:
+    return ctypes.cast(function, _Handle).value or 0

@@ -15,9 +15,11 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from .foreign import Call, register
-from .onednn import DTYPES, Shapes, compute
+from .foreign import Call
+from .onednn import DTYPES, Shapes, convolution
 from .parallel import map_over_shares, sum_over_shares
+from .script import Given, Script
+from .scripted import ScriptedFunction
 
 _DTYPES = {11: DTYPES["float32"], 16: DTYPES["bfloat16"]}
 """By XLA's numbers."""
@@ -77,25 +79,20 @@ def _call(name: str, stride: int, shape: tuple[int, ...], *operands: jax.Array) 
     return jax.ffi.ffi_call(name, result)(*operands, plan=plan, stride=np.int64(stride))
 
 
-_plans: dict[int, Shapes] = {}
-"""What was asked for before: a call says which plan it wants, and to read three shapes takes longer."""
+def _script(way: str, order: Sequence[str], call: Call) -> Script:
+    """What XLA is to do; `order` says which arrays the operands and the result are."""
+    arrays = dict(zip(order, (*call.operands, *call.results), strict=True))
+    image, kernel, result = (arrays[name] for name in _NAMES)
+    _, stride = call.attributes
+    shapes = Shapes(image.shape, kernel.shape, result.shape, stride, _DTYPES[image.dtype])
+    return convolution(way, shapes, *(Given(order.index(name)) for name in _NAMES))
 
 
-def _compute(way: str, order: Sequence[str], call: Call) -> None:
-    """What XLA calls; `order` says which arrays the operands and the result are."""
-    plan, stride = call.attributes
-    if plan not in _plans:
-        arrays = dict(zip(order, (*call.operands, *call.results), strict=True))
-        image, kernel, result = (arrays[name] for name in ("image", "kernel", "result"))
-        dtype = _DTYPES[image.dtype]
-        _plans[plan] = Shapes(image.shape, kernel.shape, result.shape, stride, dtype)
-    addresses = dict(zip(order, call.addresses, strict=True))
-    compute(way, _plans[plan], addresses["image"], addresses["kernel"], addresses["result"])
-
+_NAMES = ("image", "kernel", "result")
 
 for _name, _way, _order in (
     (_FORWARD, "forward", ("image", "kernel", "result")),
     (_OF_IMAGE, "input", ("result", "kernel", "image")),
     (_OF_KERNEL, "kernel", ("image", "result", "kernel")),
 ):
-    register(_name, functools.partial(_compute, _way, _order))
+    ScriptedFunction(_name, functools.partial(_script, _way, _order), numbered=False)

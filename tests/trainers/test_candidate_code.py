@@ -23,7 +23,7 @@ from spaces import (
 from trainers import block_code, operator_code
 from trainers.block_code import compile_function
 from trainers.block_program import aligned_floats
-from trainers.candidate_code import BLOCK, CandidateCode, Given, block_for, rows_of, sums_of
+from trainers.candidate_code import BLOCK, CandidateCode, Operands, block_for, rows_of, sums_of
 from trainers.fused_code import fused_code
 from trainers.linked_form import links
 from trainers.machine_code import CodeError
@@ -70,14 +70,14 @@ class Arrays:
             np.asarray(rows_of(jnp.asarray(self.norm), jnp.asarray(self.beta), SMALL))
         )
         added = self.shortcut.ctypes.data if shortcut else None
-        self.given = Given(self.count, self.x.ctypes.data, added, self.rows.ctypes.data)
+        self.operands = Operands(self.count, self.x.ctypes.data, added, self.rows.ctypes.data)
         self.sums = _aligned(np.full((len(self.rows) - 1, SMALL), 7.0))
 
     def compute(self, code: CandidateCode) -> list[np.ndarray]:
         """The value, the cotangent of what is normalised, its sums, and the cotangent of the vectors."""
-        code.value(self.given, self.found.ctypes.data)
+        code.value(self.operands, self.found.ctypes.data)
         places = self.cotangent.ctypes.data, self.change.ctypes.data, self.sums.ctypes.data
-        code.pull_back(self.given, *places)
+        code.pull_back(self.operands, *places)
         for array in (self.found, self.change):
             assert (array[self.count :] == 7.0).all()
         long = [each[: self.count].copy() for each in (self.found, self.change)]
@@ -91,7 +91,7 @@ class Arrays:
             for each in (self.x, self.shortcut, self.cotangent)
         )
         mean, slope, bias = self.norm[:, None]
-        z = (x - mean) * slope + bias + (0 if self.given.shortcut is None else shortcut)
+        z = (x - mean) * slope + bias + (0 if self.operands.shortcut is None else shortcut)
 
         def value(z: jax.Array, beta: jax.Array) -> jax.Array:
             return form(z, beta, form.table.program(form.candidate))
@@ -199,7 +199,6 @@ def test_threads_do_not_get_into_each_others_way(make: Make):
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(again, range(8)))
-    assert 1 <= len(code._idle) <= 8
 
 
 def test_code_that_computes_something_else_is_refused(monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import subprocess
@@ -26,6 +27,7 @@ from spaces import (
     parse,
 )
 from trainers import Trainer, linked_form, load_dataset
+from trainers.candidate_code import CandidateCode
 from trainers.config import TrainConfig
 from trainers.fused_code import FUSES_AFTER, fused_code, fuses_after
 from trainers.linked_form import (
@@ -238,20 +240,23 @@ def test_nothing_asks_for_the_code_of_a_candidate_that_has_diverged(
     trainer: Trainer, after: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
 ):
     """The step after the last is under way by then; it is slow here, so that whoever did not wait would be gone."""
-    read, missed = linked_form._read, []
+    script, missed = CandidateCode.script, []
 
-    def slowly(call: Any, operands: list[int]) -> Any:
-        time.sleep(0.01)
-        try:
-            return read(call, operands)
-        except KeyError as error:
-            missed.append(error)
-            raise
+    def slowly(code: CandidateCode, back: bool, kind: int) -> Any:
+        made = script(code, back, kind)
+        made.call(ctypes.cast(ctypes.CDLL(None).usleep, ctypes.c_void_p).value or 0, 10_000)
+        return made
 
-    monkeypatch.setattr(linked_form, "_read", slowly)
+    class Codes(dict):
+        def __missing__(self, number: int) -> Any:
+            missed.append(number)
+            raise KeyError(number)
+
+    monkeypatch.setattr(CandidateCode, "script", slowly)
+    monkeypatch.setattr(linked_form, "_codes", Codes())
     after(1)
     assert trainer.run(parse("mul(x, x)", PAPER), seed=0).status == "diverged"
-    time.sleep(0.1)  # by then the step under way would have asked
+    time.sleep(0.3)  # by then the step under way would have asked
     assert not missed
 
 
@@ -303,6 +308,7 @@ from trainers.parallel import use_cores
 use_cores(int(sys.argv[1]))
 from spaces import PAPER, OperatorTable, parse
 from trainers import Trainer, load_dataset
+from trainers.candidate_code import CandidateCode
 from trainers.config import TrainConfig
 config = TrainConfig(width=4, steps=12, batch_size=12, image_size=8)
 data = load_dataset("digits", data_dir=None, image_size=8, valid_size=101, seed=0)

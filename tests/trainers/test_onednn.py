@@ -6,6 +6,7 @@ import os
 import platform
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ from jax import lax
 from spaces import PAPER, OperatorTable, parse
 from trainers import Trainer, convolution, foreign, load_dataset, onednn
 from trainers.config import TrainConfig
-from trainers.onednn import DTYPES, OneDnnError, Shapes, compute, computes
+from trainers.onednn import DTYPES, OneDnnError, Shapes, computes
 from trainers.onednn_convolution import convolve
 
 
@@ -99,42 +100,34 @@ def test_bfloat16_is_multiplied_as_such_and_summed_as_float32():
 
 
 @with_library
-@pytest.mark.parametrize(
-    ("way", "written"), [("forward", "result"), ("input", "image"), ("kernel", "kernel")]
-)
-def test_threads_do_not_get_into_each_others_way_and_results_are_the_same_every_time(
-    way: str, written: str
-):
+def test_threads_do_not_get_into_each_others_way_and_results_are_the_same_every_time():
     """A primitive has room for one computation. Eight threads, each with arrays of its own."""
-    shapes = Shapes((4, 16, 16, 8), (3, 3, 8, 24), (4, 16, 16, 24), 1, DTYPES["float32"])
 
-    def computed(seed: int) -> bytes:
-        rng = np.random.default_rng(seed)
-        arrays = {
-            name: rng.standard_normal(shape).astype(np.float32)
-            for name, shape in zip(("image", "kernel", "result"), shapes[:3], strict=True)
-        }
-        arrays[written].fill(np.nan)
-        compute(way, shapes, *(array.ctypes.data for array in arrays.values()))
-        return arrays[written].tobytes()
+    @jax.jit
+    def program(seed: jax.Array) -> list[Any]:
+        x, kernel, cotangent = arrays(4, 16, 16, 8, 24, 1)
+        found, back = jax.vjp(lambda x, k: convolve(1, x, k), x + seed, kernel * seed)
+        return [found, *back(cotangent + seed)]
 
-    alone = [computed(seed) for seed in range(8)]
-    assert len(set(alone)) == 8
-    assert len(onednn._idle[way, shapes]) == 1  # used again and again
+    def computed(seed: int) -> list[bytes]:
+        return [np.asarray(each).tobytes() for each in program(jnp.float32(seed))]
+
+    alone = [computed(seed) for seed in range(1, 9)]
+    assert all(len(set(found)) == 8 for found in zip(*alone, strict=True))
     with ThreadPoolExecutor(8) as threads:
-        assert list(threads.map(computed, list(range(8)) * 20)) == alone * 20
-    assert len(onednn._idle[way, shapes]) <= 8
+        assert list(threads.map(computed, list(range(1, 9)) * 20)) == alone * 20
 
 
 @with_library
 def test_a_thread_computes_by_itself():
     """XLA has one for each device; OpenMP would start others to help it, which stay."""
     shapes = Shapes((8, 16, 16, 16), (3, 3, 16, 16), (8, 16, 16, 16), 1, DTYPES["float32"])
-    arrays = [np.zeros(shape, np.float32) for shape in shapes[:3]]
+    places = [np.zeros(shape, np.float32) for shape in shapes[:3]]
+    script = onednn.convolution("forward", shapes, *(each.ctypes.data for each in places))
 
     def threads_that_it_takes() -> int:
         before = len(list(Path("/proc/self/task").iterdir()))
-        compute("forward", shapes, *(array.ctypes.data for array in arrays))
+        assert script.perform(()) == 0
         return len(list(Path("/proc/self/task").iterdir())) - before
 
     with ThreadPoolExecutor(1) as thread:
@@ -145,7 +138,7 @@ def test_a_thread_computes_by_itself():
 def test_what_onednn_refuses_is_an_error_of_the_call():
     shapes = Shapes((1, 4, 4, 2), (3, 3, 2, 2), (1, 3, 3, 2), 1, DTYPES["float32"])
     with pytest.raises(OneDnnError, match="dnnl_convolution_forward_primitive_desc_create failed"):
-        compute("forward", shapes, 0, 0, 0)
+        onednn.convolution("forward", shapes, 0, 0, 0)
 
 
 @with_library
@@ -166,7 +159,7 @@ def test_training_is_that_of_xla(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(
-    "lack", ["switched off", "package", "library", "openmp", "processor", "interface"]
+    "lack", ["switched off", "package", "library", "openmp", "processor", "interface", "memory"]
 )
 def test_where_it_cannot_be_had_xla_computes(monkeypatch: pytest.MonkeyPatch, lack: str):
     monkeypatch.setattr(onednn, "_library", onednn._library.__wrapped__)
@@ -180,6 +173,8 @@ def test_where_it_cannot_be_had_xla_computes(monkeypatch: pytest.MonkeyPatch, la
         monkeypatch.setattr(onednn, "_OPENMP", "libnone.so.1")
     elif lack == "interface":
         monkeypatch.setattr(foreign, "available", lambda: False)
+    elif lack == "memory":
+        monkeypatch.setattr(onednn, "runs", lambda: False)
     else:
         monkeypatch.setattr(onednn, "_INSTRUCTIONS", {"float32": 1 << 30})
     assert not computes("float32")

@@ -13,7 +13,7 @@ import pytest
 from spaces import PAPER, OperatorSet, OperatorTable, operator, parse
 from trainers import operator_code
 from trainers.block_program import aligned_floats
-from trainers.candidate_code import Given
+from trainers.candidate_code import Operands
 from trainers.linked_form import links
 from trainers.operator_code import OperatorCodes
 
@@ -48,7 +48,7 @@ def value(codes: OperatorCodes, text: str, operators: OperatorSet) -> np.ndarray
     x[:] = np.linspace(-3, 3, BLOCK)
     rows = aligned_floats(code.rows * BLOCK).reshape(-1, BLOCK)
     rows[1] = rows[3:] = 1.0
-    code.value(Given(BLOCK, x.ctypes.data, None, rows.ctypes.data), found.ctypes.data)
+    code.value(Operands(BLOCK, x.ctypes.data, None, rows.ctypes.data), found.ctypes.data)
     return found
 
 
