@@ -105,7 +105,7 @@ _UNARY = (
            *_call("cosh", r"\cosh")),
     _unary("tanh", lambda x: jnp.tanh(x), lambda x: sp.tanh(x), "torch.tanh({a})", "jnp.tanh({a})",
            *_call("tanh", r"\tanh")),
-    _unary("asinh", lambda x: jnp.arcsinh(x), lambda x: sp.asinh(x),
+    _unary("asinh", lambda x: elementary.asinh(x), lambda x: sp.asinh(x),
            "torch.asinh({a})", "jnp.arcsinh({a})",
            "sinh⁻¹([a])", r"\sinh^{-1}\left([a]\right)"),
     _unary("atan", lambda x: elementary.atan(x), lambda x: sp.atan(x),

@@ -27,10 +27,11 @@ FUNCTIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "atan": (np.arctan, lambda x: 1 / (1 + x * x)),
     "sinh": (np.sinh, np.cosh),
     "cosh": (np.cosh, np.sinh),
+    "asinh": (np.arcsinh, lambda x: 1 / np.sqrt(1 + x * x)),
     "softplus": (lambda x: np.logaddexp(x, 0.0), lambda x: 1 / (1 + np.exp(-x))),
 }
 BOUNDED = ("sin", "cos", "sinc", "atan")
-GROWING = ("sinh", "cosh", "softplus")
+GROWING = ("sinh", "cosh", "asinh", "softplus")
 
 
 def value_and_slope(name: str, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,11 +54,15 @@ def test_values_and_slopes(name: str, reach: float):
 
 
 @pytest.mark.parametrize("name", GROWING)
-@pytest.mark.parametrize("reach", [0.01, 1.0, 10.0, 80.0])
+@pytest.mark.parametrize("reach", [0.01, 1.0, 10.0, 80.0, 3000.0])
 def test_relative_errors_of_values_and_slopes(name: str, reach: float):
+    reach = (
+        reach if name == "asinh" else min(reach, 80.0)
+    )  # of an exponential nothing is left beyond
     x = np.random.default_rng(0).uniform(-reach, reach, 200_000).astype(np.float32)
     x = np.concatenate([x, reach * np.array([-1.0, 0.0, 1.0], np.float32)])
-    bound = 4e-7 if name == "softplus" else 1e-7 * (1.0 + np.maximum(np.abs(x), 1.0))
+    constant = {"softplus": 4e-7, "asinh": 2.5e-7}.get(name)
+    bound = constant or 1e-7 * (1.0 + np.maximum(np.abs(x), 1.0))
     for found, function in zip(value_and_slope(name, x), FUNCTIONS[name], strict=True):
         exact = function(x.astype(np.float64))
         assert (np.abs(found - exact) <= bound * np.abs(exact)).all()
@@ -78,6 +83,7 @@ def test_waves_stay_bounded_where_nothing_is_left_of_their_phase(name: str):
         ("atan", [0.0, PI / 2, -PI / 2]),
         ("sinh", [0.0, np.inf, -np.inf]),
         ("cosh", [1.0, np.inf, np.inf]),
+        ("asinh", [0.0, np.inf, -np.inf]),
         ("softplus", [math.log(2.0), np.inf, 0.0]),
     ],
 )
@@ -94,10 +100,19 @@ def test_what_a_float_can_hold_does_not_overflow(name: str):
     assert np.isfinite(value).tolist() == [True, True, True, False]
 
 
-@pytest.mark.parametrize("name", ["sinh", "softplus"])
+def test_the_largest_floats_have_an_inverse_sine():
+    """Though their squares are none."""
+    x = np.geomspace(1e3, 3e38, 10_000).astype(np.float32)
+    value, slope = value_and_slope("asinh", np.concatenate([x, -x]))
+    exact = np.arcsinh(x.astype(np.float64))
+    np.testing.assert_allclose(value, np.concatenate([exact, -exact]), rtol=2.5e-7)
+    assert (np.abs(slope) <= 1.01e-3).all()
+
+
+@pytest.mark.parametrize("name", ["sinh", "asinh", "softplus"])
 def test_small_values_keep_their_digits(name: str):
     x = np.array([1e-30, 1e-10, 3e-4], np.float32)
-    x = x if name == "sinh" else np.log(x)
+    x = np.log(x) if name == "softplus" else x
     value, _ = value_and_slope(name, x)
     np.testing.assert_allclose(value, FUNCTIONS[name][0](x.astype(np.float64)), rtol=4e-7)
 
