@@ -98,6 +98,8 @@ def convolution(way: str, shapes: Shapes, image: Word, kernel: Word, result: Wor
     library = _library()
     if library is None:
         raise OneDnnError(f"there is no {_LIBRARY} that this machine can use")
+    # oneDNN plans for as many threads as it may use, and sums in another order for each number.
+    library.threads(1)
     script = Script()
     _Plan(library, way, shapes).write(script, image, kernel, result)
     return script
@@ -114,7 +116,8 @@ class _Library:
         """Bytes of a layout."""
         self._execute = _address(self._c.dnnl_primitive_execute)
         self._point = _address(self._c.dnnl_memory_set_data_handle)
-        self._threads = _address(ctypes.CDLL(_OPENMP).omp_set_num_threads)
+        self.threads = ctypes.CDLL(_OPENMP).omp_set_num_threads
+        """How many may help the thread that asks, itself included."""
         self.instructions: int = self._c.dnnl_get_effective_cpu_isa()
         """The largest set that the processor has; it has the bits of those that it contains."""
         self.engine = self.new("dnnl_engine_create", _CPU, ctypes.c_size_t(0))
@@ -144,7 +147,7 @@ class _Library:
 
     def alone(self, script: Script) -> None:
         """Nobody shall help the thread that computes: XLA has one for each of its devices."""
-        script.call(self._threads, 1)
+        script.call(_address(self.threads), 1)
 
     def point(self, script: Script, memory: _Handle, address: Word) -> None:
         """Says where a memory's array lies."""

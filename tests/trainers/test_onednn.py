@@ -135,6 +135,28 @@ def test_a_thread_computes_by_itself():
 
 
 @with_library
+def test_sums_have_one_order_however_many_threads_might_help():
+    """A thread that is new may use all cores, as far as OpenMP knows."""
+    shapes = Shapes((8, 16, 16, 16), (3, 3, 16, 16), (8, 16, 16, 16), 1, DTYPES["float32"])
+    image, kernel, result = (np.asarray(each) for each in arrays(8, 16, 16, 16, 16, 1))
+
+    def gradient(threads: int) -> bytes:
+        library = onednn._library()
+        assert library is not None
+        library.threads(threads)
+        found = np.full_like(kernel, np.nan)
+        places = (each.ctypes.data for each in (image, found, result))
+        assert onednn.convolution("kernel", shapes, *places).perform(()) == 0
+        return found.tobytes()
+
+    found = []
+    for threads in (1, 2, 4):
+        with ThreadPoolExecutor(1) as thread:
+            found.append(thread.submit(gradient, threads).result())
+    assert found == [found[0]] * 3
+
+
+@with_library
 def test_what_onednn_refuses_is_an_error_of_the_call():
     shapes = Shapes((1, 4, 4, 2), (3, 3, 2, 2), (1, 3, 3, 2), 1, DTYPES["float32"])
     with pytest.raises(OneDnnError, match="dnnl_convolution_forward_primitive_desc_create failed"):
