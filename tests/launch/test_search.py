@@ -125,6 +125,7 @@ def test_interrupted_and_bereaved_of_a_worker_it_makes_the_same_history(folder, 
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     assert {address.removeprefix("::ffff:") for address in listening(family)} == {"127.0.0.1"}
+    assert not any("monitor.py" in word for word in words(family))  # two of Ray's, of no use here
     if len(os.sched_getaffinity(0)) > 1:
         cores = [tuple(worker.cpu_affinity()) for worker in workers]
         assert sorted(map(len, cores)) == [1, 1] and cores[0] != cores[1]
@@ -238,6 +239,16 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         text=True,
         start_new_session=True,
     )
+
+
+def words(processes: list[psutil.Process]) -> list[str]:
+    """Of the commands that started these processes."""
+    found = []
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += process.cmdline()
+    assert any("raylet" in word for word in found)
+    return found
 
 
 def listening(processes: list[psutil.Process]) -> set[str]:
