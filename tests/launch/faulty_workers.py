@@ -64,7 +64,7 @@ def worker(faults: str, folder: Path) -> type:
                 while not (folder / "go").exists():
                     time.sleep(0.05)
             if faults == "all die":
-                self.end_all() if fault == "lacks memory" else time.sleep(2)
+                self.end_all() if fault == "lacks memory" else time.sleep(1)
             if faults == "eats":
                 self.eat() if fault == "lacks memory" else time.sleep(0.5)
             if faults == "each" or (faults == "once" and fault == "dies" and not mark.exists()):
@@ -74,14 +74,18 @@ def worker(faults: str, folder: Path) -> type:
             return {"status": "ok", "accuracy": accuracy, "loss": 1.0, "elapsed": 0.01}
 
         def end_all(self) -> None:
-            """Every worker on this node, this one last, once another one trains or 6 s are over."""
+            """Every worker on this node, this one last, once another one trains, has been idle for
+            1.5 s, or 6 s are over.
+            """
             me = psutil.Process()
             others: list[psutil.Process] = []
+            idle = 0
             for _ in range(60):
                 family = (me.parent() or me).children()
-                others = [each for each in family if "FaultyWorker" in " ".join(each.cmdline())]
-                others.remove(me)
-                if any("FaultyWorker.train" in " ".join(each.cmdline()) for each in others):
+                found = {each: " ".join(each.cmdline()).strip() for each in family if each != me}
+                others = [each for each, title in found.items() if "FaultyWorker" in title]
+                idle = idle + 1 if "ray::FaultyWorker" in found.values() else 0
+                if idle == 15 or any("FaultyWorker.train" in title for title in found.values()):
                     break
                 time.sleep(0.1)
             for each in [*others, me]:
