@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -84,7 +85,7 @@ class Arrays:
         *sums, dbeta = map(np.asarray, sums_of(jnp.asarray(self.sums), jnp.asarray(self.beta)))
         return [*long, np.stack(sums), dbeta]
 
-    def expected(self, form: SpecialisedForm) -> list[np.ndarray]:
+    def expected(self, text: str) -> list[np.ndarray]:
         """The same by XLA."""
         x, shortcut, cotangent = (
             jnp.asarray(each[: self.count].reshape(-1, CHANNELS))
@@ -93,15 +94,26 @@ class Arrays:
         mean, slope, bias = self.norm[:, None]
         z = (x - mean) * slope + bias + (0 if self.operands.shortcut is None else shortcut)
 
-        def value(z: jax.Array, beta: jax.Array) -> jax.Array:
-            return form(z, beta, form.table.program(form.candidate))
-
-        found, pull_back = jax.vjp(jax.jit(value), z, jnp.asarray(self.beta))
-        change, dbeta = pull_back(cotangent)
+        found, change, dbeta = specialised(text)(z, jnp.asarray(self.beta), cotangent)
         sums = jnp.stack([change.sum(0), (change * (x - mean)).sum(0)])
         return [np.asarray(each).reshape(-1) for each in (found, change)] + [
             np.asarray(each) for each in (sums, dbeta)
         ]
+
+
+@functools.cache
+def specialised(text: str) -> Callable[..., tuple[jax.Array, ...]]:
+    """Of what is normalised, the vectors and a cotangent, to the value and two cotangents, by XLA."""
+    candidate = parse(text, PAPER)
+    table = table_for(candidate)
+    form, program = SpecialisedForm(table, candidate), table.program(candidate)
+
+    @jax.jit
+    def both(z: jax.Array, beta: jax.Array, cotangent: jax.Array) -> tuple[jax.Array, ...]:
+        found, pull_back = jax.vjp(lambda z, beta: form(z, beta, program), z, beta)
+        return found, *pull_back(cotangent)
+
+    return both
 
 
 PIECES: dict[str, Any] = {}
@@ -131,7 +143,7 @@ def check(make: Make, text: str, rows: int) -> None:
     for shortcut in (False, True):
         arrays = Arrays(table, rows, shortcut=shortcut)
         found = arrays.compute(code)
-        expected = arrays.expected(SpecialisedForm(table, candidate))
+        expected = arrays.expected(text)
         for ours, theirs in zip(found, expected, strict=True):
             # The same operations; XLA may contract a product and a sum in one of the two.
             largest = np.abs(theirs[np.isfinite(theirs)]).max(initial=0.0)
