@@ -40,7 +40,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     Files that start a Ray go one after the other, beside all the rest; so do those that start clusters
     of several nodes. The crash campaign, which is the longest of them and minds nobody, belongs to the
-    rest. Files about exports stay in one process, which compiles what they share once.
+    rest. Those of `spaces` stay in one process, which compiles what they share once.
     """
     from xdist.scheduler import LoadFileScheduling
 
@@ -49,8 +49,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file = nodeid.partition("::")[0]
             if file.startswith("tests/launch/test_cluster"):
                 return "clusters"
-            if file.startswith("tests/spaces/test_export"):
-                return "exports"
+            if file.startswith("tests/spaces/"):
+                return "spaces"
             alone = file.startswith("tests/crash/") or not _starts_ray(config.rootpath / file)
             return file if alone else "ray"
 

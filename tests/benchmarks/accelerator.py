@@ -3,8 +3,8 @@
     python tests/benchmarks/accelerator.py --data-dir DIR
 
 With the paper's child (ResNet-20, CIFAR-10, batch 128, 10,000 steps, convolutions in bfloat16):
-candidates per hour with one and with several processes that share the device, and with other settings
-of XLA's command buffers; the step beside its physical floor; the hours that the paper's whole one-unit
+candidates per hour with one and with several processes that share the device, by NVIDIA's Multi-Process
+Service too, and with other settings of XLA's command buffers; the step beside its physical floor; the hours that the paper's whole one-unit
 space would take, in full and by rungs; and the same child in PyTorch, whose strongest form is what
 all is compared with. It needs no Ray. `--device cpu` with a small child tries the command out where
 there is no accelerator.
@@ -19,12 +19,16 @@ budgets, with what it paid to build and compile once per candidate, and steps at
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -65,6 +69,8 @@ class Part(NamedTuple):
     processes: int
     """Of this project; 0 for a peer."""
     xla_flags: str = ""
+    mps: bool = False
+    """Whether they share the device by NVIDIA's Multi-Process Service."""
 
 
 class PartError(Exception):
@@ -134,7 +140,12 @@ def parts(asked: argparse.Namespace) -> list[Part]:
         for name, flags in BUFFERS.items()
         if asked.device == "cuda"
     ]
-    return [single, *peers, *several, *buffers]
+    by_service = [
+        part._replace(name=f"{part.name} by MPS", mps=True)
+        for part in several[-1:]
+        if asked.device == "cuda"
+    ]
+    return [single, *peers, *several, *by_service, *buffers]
 
 
 def _bench(asked: argparse.Namespace, processes: int) -> list[str]:
@@ -168,9 +179,16 @@ def answer(part: Part, seconds: float) -> dict[str, Any]:
     print(f"{part.name}, {seconds:.0f} s at most", file=sys.stderr, flush=True)
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
     variables["XLA_FLAGS"] = f"{variables.get('XLA_FLAGS', '')} {part.xla_flags}".strip()
-    with subprocess.Popen(
-        part.command, env=variables, stdout=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
+    with (
+        service() if part.mps else contextlib.nullcontext({}) as more,
+        subprocess.Popen(
+            part.command,
+            env=variables | more,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        ) as process,
+    ):
         try:
             output, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
@@ -181,6 +199,35 @@ def answer(part: Part, seconds: float) -> dict[str, Any]:
     if process.returncode:
         raise PartError(f"exit code {process.returncode}")
     return json.loads(output)
+
+
+@contextlib.contextmanager
+def service() -> Iterator[dict[str, str]]:
+    """NVIDIA's Multi-Process Service, for processes that have these variables.
+
+    Raises:
+        PartError: It does not start.
+    """
+    control = shutil.which("nvidia-cuda-mps-control")
+    if control is None:
+        raise PartError("there is no nvidia-cuda-mps-control")
+    with tempfile.TemporaryDirectory() as folder:
+        variables = {f"CUDA_MPS_{name}_DIRECTORY": folder for name in ("PIPE", "LOG")}
+        run = functools.partial(
+            subprocess.run,
+            env={**os.environ, **variables},
+            text=True,
+            stdout=subprocess.DEVNULL,
+            timeout=20,
+        )
+        try:
+            run([control, "-d"], check=True, input="")
+            yield variables
+        except (subprocess.SubprocessError, OSError) as error:
+            raise PartError(f"MPS does not start: {error}") from None
+        finally:
+            with contextlib.suppress(subprocess.SubprocessError, OSError):
+                run([control], input="quit\n")
 
 
 def ours(asked: argparse.Namespace, found: Mapping[str, Any], part: Part) -> dict[str, Any]:

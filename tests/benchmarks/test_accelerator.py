@@ -91,6 +91,35 @@ def test_a_part_has_the_settings_it_asks_for(accelerator: Any, monkeypatch: pyte
     assert accelerator.answer(part, 60.0) == "--one --other"
 
 
+CONTROL = """#!/bin/sh
+# A stand-in for NVIDIA's: there is no GPU here.
+echo "$CUDA_MPS_PIPE_DIRECTORY $* $(cat)" >> "$(dirname "$0")/told"
+exit {code}
+"""
+
+
+def test_several_processes_share_a_gpu_by_its_service_as_well(
+    accelerator: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    control = tmp_path / "nvidia-cuda-mps-control"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    say = "import json, os; print(json.dumps(os.environ['CUDA_MPS_PIPE_DIRECTORY']))"
+    part = accelerator.Part("4 processes by MPS", [sys.executable, "-c", say], 4, mps=True)
+    control.write_text(CONTROL.format(code=0))
+    control.chmod(0o755)
+    folder = accelerator.answer(part, 60.0)
+    # Started before, and ended with what its command line is told.
+    assert (tmp_path / "told").read_text() == f"{folder} -d \n{folder}  quit\n"
+    assert not Path(folder).exists()
+    control.write_text(CONTROL.format(code=1))
+    with pytest.raises(accelerator.PartError, match="MPS does not start"):
+        accelerator.answer(part, 60.0)
+    control.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(accelerator.PartError, match="no nvidia-cuda-mps-control"):
+        accelerator.answer(part, 60.0)
+
+
 def test_no_part_begins_when_the_time_is_over(accelerator: Any, monkeypatch: pytest.MonkeyPatch):
     parts = [accelerator.Part(name, [], 0) for name in ("first", "second")]
     monkeypatch.setattr(accelerator, "parts", lambda asked: parts)
