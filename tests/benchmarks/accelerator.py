@@ -46,11 +46,12 @@ DISTINCT = 3_710
 RUNGS = "400:400,2000:60,10000:12"
 """The README's rungs, stretched to the paper's steps."""
 
-BUFFERS = {
+SETTINGS = {
     "loops in command buffers": "--xla_gpu_enable_command_buffer=+WHILE,+CONDITIONAL",
     "no command buffers": "--xla_gpu_enable_command_buffer=",
+    "autotuning kept": "--xla_gpu_per_fusion_autotune_cache_dir={folder}",
 }
-"""XLA's CUDA graphs, in other ways than its own."""
+"""XLA's CUDA graphs in other ways than its own, and kernels chosen once for all candidates."""
 
 ROOT = Path(__file__).parents[2]
 
@@ -69,6 +70,7 @@ class Part(NamedTuple):
     processes: int
     """Of this project; 0 for a peer."""
     xla_flags: str = ""
+    """`{folder}` in them is an empty one, for it alone."""
     mps: bool = False
     """Whether they share the device by NVIDIA's Multi-Process Service."""
 
@@ -135,9 +137,9 @@ def parts(asked: argparse.Namespace) -> list[Part]:
     if asked.peer_forms is not None:
         forms = asked.peer_forms
     peers = [Part(form, _peer(asked, form), 0) for form in forms]
-    buffers = [
+    settings = [
         single._replace(name=name, xla_flags=flags)
-        for name, flags in BUFFERS.items()
+        for name, flags in SETTINGS.items()
         if asked.device == "cuda"
     ]
     by_service = [
@@ -145,7 +147,7 @@ def parts(asked: argparse.Namespace) -> list[Part]:
         for part in several[-1:]
         if asked.device == "cuda"
     ]
-    return [single, *peers, *several, *by_service, *buffers]
+    return [single, *peers, *several, *by_service, *settings]
 
 
 def _bench(asked: argparse.Namespace, processes: int) -> list[str]:
@@ -178,12 +180,12 @@ def answer(part: Part, seconds: float) -> dict[str, Any]:
     """
     print(f"{part.name}, {seconds:.0f} s at most", file=sys.stderr, flush=True)
     variables = {**os.environ, "PYTHONPATH": str(ROOT)}
-    variables["XLA_FLAGS"] = f"{variables.get('XLA_FLAGS', '')} {part.xla_flags}".strip()
     with (
+        tempfile.TemporaryDirectory() as folder,
         service() if part.mps else contextlib.nullcontext({}) as more,
         subprocess.Popen(
             part.command,
-            env=variables | more,
+            env={**variables, **more, "XLA_FLAGS": _flags(part, folder)},
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
@@ -199,6 +201,10 @@ def answer(part: Part, seconds: float) -> dict[str, Any]:
     if process.returncode:
         raise PartError(f"exit code {process.returncode}")
     return json.loads(output)
+
+
+def _flags(part: Part, folder: str) -> str:
+    return f"{os.environ.get('XLA_FLAGS', '')} {part.xla_flags.format(folder=folder)}".strip()
 
 
 @contextlib.contextmanager
