@@ -1,15 +1,16 @@
-"""Times candidates in both forms, one after the other, and sums up what that means for a search.
+"""Times candidates in both forms, in turns of a few steps, and sums up what that means for a search.
 
 Letters: U core units.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import statistics
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .config import TrainConfig
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 FORMS = ("traced", "specialised")
 """Both forms, see `spaces.activation`."""
 
-_FEWEST_STEPS = 5
+_FEW = 5
+"""Steps, or calls with several, from which is known how many there is time for."""
+_TURNS = 8
+"""Of each form: what the machine does beside them changes from second to second."""
 _DRAWS = 1_000
 """Candidates that are drawn in the hope of one that is valid and has all U units."""
 
@@ -93,7 +97,7 @@ def time_candidates(
     seconds: float,
     deadline: float,
 ) -> Measured:
-    """Times candidates, alternating between the forms.
+    """Times candidates, one after the other, each in both forms in turns.
 
     Args:
         trainer: One that has compiled nothing yet.
@@ -118,10 +122,10 @@ def time_candidates(
     operators_s = time.perf_counter() - begin
     compiled = _run(trainer, first, seed, steps=1, execution="traced")
     unit = steps_at_a_time(trainer)
-    again = _run(trainer, first, seed, steps=_FEWEST_STEPS * unit, execution="traced")
+    again = _run(trainer, first, seed, steps=_FEW * unit, execution="traced")
     fit = int(seconds / (4 * count) / again.seconds.train * again.steps)
-    most = max(trainer.config.steps, _FEWEST_STEPS * unit)
-    steps = max(min(fit, most) // unit, _FEWEST_STEPS) * unit
+    turn = _TURNS * unit
+    steps = max(min(fit, trainer.config.steps) // turn, 1) * turn
     timings, last, longest = [], first, 0.0
     for candidate in itertools.islice(itertools.chain([first], candidates), 3 * count):
         begin = time.perf_counter()
@@ -148,20 +152,50 @@ def steps_at_a_time(trainer: Trainer) -> int:
 
 def _time(trainer: Trainer, candidate: Candidate, seed: int, steps: int) -> Timing | None:
     """Times a candidate in both forms; None if it diverged."""
-    unit = steps_at_a_time(trainer)
+    import jax
+
+    from .trainer import lack_of_memory
+
     single = _run(trainer, candidate, seed, steps=1, execution="traced")
-    results = {form: _run(trainer, candidate, seed, steps=steps, execution=form) for form in FORMS}
-    if any(result.status == "diverged" for result in (single, *results.values())):
+    if single.status == "diverged":
         return None
-    first = single.seconds
-    parts = {form: result.seconds for form, result in results.items()}
-    step_s = {form: (s.train - s.first) / (steps - unit) for form, s in parts.items()}
+    try:
+        timing = _time_in_turns(trainer, candidate, seed, steps)
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if (reason := lack_of_memory(error)) is None:
+            raise
+        raise BenchError(reason) from None
+    first = single.seconds.compile + single.seconds.start + single.seconds.train
+    return timing and replace(timing, first_s=first)
+
+
+def _time_in_turns(trainer: Trainer, candidate: Candidate, seed: int, steps: int) -> Timing | None:
+    """The same without the first step of all."""
+    from .timed_training import timed_training
+
+    unit = steps_at_a_time(trainer)
+    with contextlib.ExitStack() as both:
+        trainings = {
+            form: both.enter_context(timed_training(trainer, candidate, form, seed=seed, unit=unit))
+            for form in FORMS
+        }
+        taken: dict[str, list[float]] = {form: [] for form in FORMS}
+        for turn in range(_TURNS):
+            for form in FORMS if turn % 2 else FORMS[::-1]:
+                taken[form].append(trainings[form].steps(steps // _TURNS) / (steps // _TURNS))
+        evaluate_s = {form: each.evaluate() for form, each in trainings.items()}
+    if any(each.history.diverged for each in trainings.values()):
+        return None
+    step_s = {form: statistics.median(seconds) for form, seconds in taken.items()}
     return Timing(
-        first_s=first.compile + first.start + first.train,
-        start_s={f: s.start + max(0.0, s.first - unit * step_s[f]) for f, s in parts.items()},
+        first_s=0.0,
+        start_s={
+            form: each.start_s + max(0.0, each.first_s - unit * step_s[form])
+            for form, each in trainings.items()
+        },
         step_s=step_s,
-        evaluate_s={form: r.seconds.evaluate for form, r in results.items()},
-        compile_s={form: r.seconds.compile for form, r in results.items()},
+        evaluate_s=evaluate_s,
+        compile_s={form: each.compile_s for form, each in trainings.items()},
     )
 
 

@@ -178,9 +178,9 @@ class Trainer:
         except _DivergedError as diverged:
             result = Result(status="diverged", reason=str(diverged))
         except (MemoryError, jax.errors.JaxRuntimeError) as error:
-            if isinstance(error, jax.errors.JaxRuntimeError) and not _out_of_memory(error):
+            if (reason := lack_of_memory(error)) is None:
                 raise
-            result = Result(status="failed", reason=f"out of memory: {_first_line(error)}")
+            result = Result(status="failed", reason=reason)
         return dataclasses.replace(
             result,
             curve=curve(history.losses, history.accuracies, total),
@@ -299,12 +299,11 @@ class Trainer:
         return StepFunctions(config, child, self._mean, self._deviation, data.mirror)
 
 
-def _out_of_memory(error: Exception) -> bool:
-    return "RESOURCE_EXHAUSTED" in str(error)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def lack_of_memory(error: Exception) -> str | None:
+    """What to say of an error that there is too little memory; None of any other."""
+    if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in str(error):
+        return None
+    return f"out of memory: {(str(error).strip() or type(error).__name__).splitlines()[0]}"
 
 
 def _beta(child: Child, variables: Variables, candidate: Candidate) -> tuple[BetaSummary, ...]:
