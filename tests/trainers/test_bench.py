@@ -26,7 +26,6 @@ from trainers.config import TrainConfig
 from trainers.environment import ALLOCATOR, XLA_OPTION
 from trainers.floor import Layer, Rates, floor, layers, training_work
 from trainers.loop import Stage
-from trainers.timing import Timing, summary
 
 RESNET8 = TrainConfig(child="resnet8", width=16, batch_size=64)
 
@@ -219,32 +218,6 @@ def test_kinds_of_instructions():
 
 
 # What a search makes of it
-
-
-def test_medians_and_what_follows_from_them():
-    timings = [
-        Timing(
-            first_s=0.1 * n,
-            start_s={"traced": 0.5, "specialised": 0.5},
-            step_s={"traced": 0.02 * n, "specialised": 0.01},
-            evaluate_s={"traced": 1.0, "specialised": 0.25},
-            compile_s={"traced": 0.1 * n, "specialised": 2.0 + n},
-        )
-        for n in (1, 2, 5)
-    ]
-    found = summary(timings, TrainConfig(steps=100, batch_size=32), 20.0, evaluations=2.0)
-    traced, specialised = found["forms"]["traced"], found["forms"]["specialised"]
-    # 0.2 + 0.5 + 100 x 0.04 + 2 x 1 and 4 + 0.5 + 100 x 0.01 + 2 x 0.25
-    assert (traced["trial_s"], specialised["trial_s"]) == pytest.approx((6.7, 6.0))
-    assert (traced["compile_s"], specialised["compile_s"]) == (20.0, 4.0)
-    assert (traced["fuse_s"], specialised["fuse_s"]) == (0.2, 0.0)
-    assert traced["images_per_s"] == pytest.approx(32 / 0.04)
-    assert found["traced_over_specialised"] == pytest.approx(4.0)
-    assert found["first_step_new_candidate_ms"] == pytest.approx(200.0)
-    assert found["form"] == "specialised"
-    assert found["candidates_per_hour"] == pytest.approx(600.0)
-    asked = summary(timings, TrainConfig(steps=100), 20.0, execution="traced")
-    assert (asked["form"], asked["step_ms"], asked["compile_s"]) == ("traced", 40.0, 20.0)
 
 
 @pytest.mark.parametrize(
