@@ -48,7 +48,7 @@ compile faster than XLA's, the others with XLA's."""
 
 LINKED = Costs((0.0, 0.0, 0.0), 0.0, 2.9, 1.2, 0.19)
 """Of the traced form where it links candidates, on any processor: that of the last was measured. A linked step took
-0.79 to 1.10 times as long as a specialised one, so what specialising may save is hardly more than it costs."""
+as long as a specialised one, within a few hundredths (`docs/performance.md`)."""
 
 
 def choose_execution(

@@ -73,6 +73,9 @@ def test_auto_turns_once_as_steps_grow():
         (LINKED, "resnet20", 32, 128, (335.7, 337.7), 14.1, (5.0, 5.0)),
         (LINKED, "resnet8", 16, 64, (20.5, 19.9), 5.1, (0.7, 0.5)),
         (LINKED, "resnet20", 32, 128, (227.9, 284.0), 10.4, (3.4, 3.4)),
+        (LINKED, "resnet8", 16, 64, (17.1, 17.0), 4.7, (0.6, 0.4)),
+        (LINKED, "resnet8", 16, 64, (17.4, 17.0), 4.7, (0.6, 0.4)),  # by the median of pairs, 1.02
+        (LINKED, "resnet20", 32, 128, (265.8, 284.3), 10.8, (3.3, 3.1)),
     ],
 )
 @pytest.mark.parametrize("steps", [100, 1_000, 10_000])
