@@ -8,9 +8,8 @@ Letter: N floats of a block.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -164,9 +163,3 @@ def aligned_floats(count: int) -> np.ndarray:
     room = np.zeros(count + _LINE // _FLOAT, np.float32)
     begin = -room.ctypes.data // _FLOAT % (_LINE // _FLOAT)
     return room[begin : begin + count]
-
-
-def floats_at(address: int, count: int) -> np.ndarray:
-    """So many floats in memory that is not Python's."""
-    memory: Any = (ctypes.c_float * count).from_address(address)
-    return np.frombuffer(memory, np.float32)

@@ -30,7 +30,7 @@ from .block_program import (
 from .script import Given, Script
 
 BLOCK = 2048
-"""Floats of a block, or a few less: 32 kB each, so that the arrays of a block stay in a core's cache."""
+"""Floats of a block, or a few less: 8 kB each, so that the arrays of a block stay in a core's cache."""
 _LINE = 16
 """Floats of a line of the cache."""
 _FLOAT = 4

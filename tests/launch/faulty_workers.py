@@ -63,7 +63,7 @@ def worker(faults: str, folder: Path) -> type:
                 (folder / f"begun-{digest.hex()}").touch()
                 while not (folder / "go").exists():
                     time.sleep(0.05)
-            if faults == "all die":
+            if faults == "all die":  # the others are at work for long enough to be ended with it
                 self.end_all() if fault == "lacks memory" else time.sleep(1)
             if faults == "eats":
                 self.eat() if fault == "lacks memory" else time.sleep(0.5)

@@ -18,7 +18,6 @@ from trainers.block_program import (
     Listing,
     aligned_floats,
     fixed,
-    floats_at,
     moving,
 )
 from trainers.linked_form import links
@@ -178,9 +177,7 @@ def test_a_text_that_is_not_understood_is_refused(
         compile_function(lambda x: (x + 1,), 1, BLOCK)
 
 
-def test_floats_lie_at_the_beginning_of_a_line_and_are_found_again():
+def test_floats_lie_at_the_beginning_of_a_line():
     for count in (1, 16, 100):
         room = aligned_floats(count)
         assert room.ctypes.data % 64 == 0 and room.shape == (count,)
-        room[:] = np.arange(count)
-        np.testing.assert_array_equal(floats_at(room.ctypes.data, count), np.arange(count))
