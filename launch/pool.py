@@ -10,6 +10,7 @@ its place, so that Ray starts no other there, and gets no trial.
 from __future__ import annotations
 
 import contextlib
+import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 MAX_DEATHS_IN_A_ROW = 5
 """Workers that die before they are set up end the run after so many without a success."""
+
+MAX_CAUSE = 200
+"""So many characters of what Ray says of a death are told."""
 
 ASKED_AFTER_S = 0.05
 """A worker that was idle for longer is asked whether it lives, which takes half a millisecond; in
@@ -384,7 +388,7 @@ class Pool:
             return
         self._deaths += trial is None and self._lives(node)  # in a trial it is the trial's to count
         if self._deaths > MAX_DEATHS_IN_A_ROW * self.count:
-            raise RunFailedError(f"workers keep dying: {reason}")
+            raise RunFailedError(f"workers keep dying: {reason}{cause(error)}")
         self._hire(seat)
         self._settle(node)
         if trial is not None:
@@ -422,3 +426,11 @@ def brief(error: BaseException) -> str:
     traced = any("Traceback (most recent call last)" in line for line in lines)
     told = [*lines[:1], *lines[-1:]] if traced else lines[:1]
     return ": ".join([type(error).__name__, *(each.rstrip(".:") for each in told)])
+
+
+def cause(error: BaseException) -> str:
+    """What Ray says, below its fields, of why an actor is dead, as the rest of a line; else nothing."""
+    text = str(error)
+    _, fields, rest = text.rpartition("\n\t")
+    told = rest.splitlines()[1:2] if fields else []
+    return "".join(f": {textwrap.shorten(line, MAX_CAUSE, placeholder=' …')}" for line in told)

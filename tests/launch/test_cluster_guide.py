@@ -34,6 +34,7 @@ def environment(home: Path) -> dict[str, str]:
         "HOME": str(home),
         "PATH": path,
         "PYTHONPATH": str(ROOT),
+        "RAY_TMPDIR": os.environ["RAY_TMPDIR"],
         "XDG_CACHE_HOME": cache,
     }
 
@@ -127,7 +128,7 @@ def test_the_guides_own_lines(home: Path, head: psutil.Process) -> None:
     assert f"resuming {run}" in told and "Job 'second' succeeded" in told
     journal = Journal.read(run)
     assert journal.meta("finished") is not None and len(journal.sittings()) == 2
-    assert set(journal.attempts().values()) <= {0} and outcomes(run) == 12 + 9
+    assert set(journal.attempts().values()) <= {0} and outcomes(run) == 40 + 9
     shown = second_terminal(home, look)
     assert "worker 0 on 127.0.0.1: cpu" in shown and "Swish" in shown
 
