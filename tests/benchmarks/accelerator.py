@@ -4,9 +4,10 @@
 
 With the paper's child (ResNet-20, CIFAR-10, batch 128, 10,000 steps, convolutions in bfloat16):
 candidates per hour with one and with several processes that share the device, by NVIDIA's Multi-Process
-Service too, and with other settings of XLA's command buffers; the step beside its physical floor; the hours that the paper's whole one-unit
-space would take, in full and by rungs; and the same child in PyTorch, whose strongest form is what
-all is compared with. It needs no Ray. `--device cpu` with a small child tries the command out where
+Service too, with two programs in one process, with the next candidate compiled ahead by a thread, with other
+settings of XLA's command buffers, and with its autotuning kept; the step beside its physical floor; the
+hours that the paper's whole one-unit space would take, in full and by rungs; and the same child in PyTorch,
+whose strongest form is what all is compared with. It needs no Ray. `--device cpu` with a small child tries the command out where
 there is no accelerator.
 
 What is measured is told at once, in the order of what matters most. What fails, or would go on beyond
@@ -38,6 +39,7 @@ from typing import Any, NamedTuple
 from launch.config import Science, SearchConfig
 from launch.estimate import estimate_search
 from launch.presets import PRESETS
+from trainers.command import train_arguments
 from trainers.config import TrainConfig
 
 DISTINCT = 3_710
@@ -73,6 +75,8 @@ class Part(NamedTuple):
     """`{folder}` in them is an empty one, for it alone."""
     mps: bool = False
     """Whether they share the device by NVIDIA's Multi-Process Service."""
+    tried: bool = False
+    """Whether it is a way that no search goes yet."""
 
 
 class PartError(Exception):
@@ -119,7 +123,10 @@ def measured(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
             if left < _LEAST_S:
                 raise PartError(f"no time left of {asked.minutes:g} minutes")
             found = answer(part, min(left, _SHARE * whole))
-            row |= ours(asked, found, part) if part.processes else theirs(asked, found)
+            if part.tried:
+                row |= in_one(found)
+            else:
+                row |= ours(asked, found, part) if part.processes else theirs(asked, found)
         except PartError as error:
             row["failed"] = str(error)
         yield row
@@ -147,7 +154,14 @@ def parts(asked: argparse.Namespace) -> list[Part]:
         for part in several[-1:]
         if asked.device == "cuda"
     ]
-    return [single, *peers, *several, *by_service, *settings]
+    in_one_process = [
+        Part(name, _in_one(asked, *flags), 1, tried=True)
+        for name, flags in (
+            ("next candidate compiled ahead", ["--ahead"]),
+            ("2 programs in one process", ["--trainings=2"]),
+        )
+    ]
+    return [single, *peers, *several, *by_service, *in_one_process, *settings]
 
 
 def _bench(asked: argparse.Namespace, processes: int) -> list[str]:
@@ -159,6 +173,14 @@ def _bench(asked: argparse.Namespace, processes: int) -> list[str]:
         *(f"--precision={asked.precision}", f"--data-dir={asked.data_dir}", "--core-units=1"),
         *("--candidates=4", f"--seconds={asked.seconds}", "--baselines=none"),
         *(f"--processes={processes}", f"--workers={processes}", *share),
+    ]
+
+
+def _in_one(asked: argparse.Namespace, *flags: str) -> list[str]:
+    train = train_arguments(_science(asked).train)
+    return [
+        *(sys.executable, str(Path(__file__).with_name("in_one_process.py")), "--json", *train),
+        *(f"--data-dir={asked.data_dir}", f"--seconds={asked.seconds / 4}", *flags),
     ]
 
 
@@ -266,6 +288,19 @@ def ours(asked: argparse.Namespace, found: Mapping[str, Any], part: Part) -> dic
     }
 
 
+def in_one(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What trainings do that share a process, in the form that does more."""
+    name = max(found["forms"], key=lambda each: found["forms"][each]["candidates_per_hour"])
+    return {
+        "device": found["device"],
+        "form": name,
+        **{key: found["forms"][name][key] for key in ("candidates_per_hour", "step_ms")},
+        "times_one": found["forms"][name]["times_one"],
+        "forms": found["forms"],
+        "tried": True,
+    }
+
+
 def _science(asked: argparse.Namespace) -> Science:
     train = TrainConfig(
         dataset=PRESETS["paper"]["dataset"],
@@ -302,6 +337,8 @@ def line(row: Mapping[str, Any]) -> str:
     told += f", a step {row['step_ms']:.2f} ms"
     if not row["processes"]:
         return f"{told}, compiling {row['compile_s']:.1f} s"
+    if "tried" in row:
+        return f"{told} ({row['form']}), {row['times_one']:.2f} × one training alone"
     compiling = ", ".join(f"{value:.0f} s {name}" for name, value in row["compile_s"].items())
     hours = ", ".join(
         f"{value:.1f} {name}" for name, value in row["hours_for_the_one_unit_space"].items()
@@ -315,10 +352,14 @@ def line(row: Mapping[str, Any]) -> str:
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The best of ours beside the best of theirs, of what was measured."""
+    """The best of ours beside the best of theirs, of what was measured and a search can do."""
     best: list[Mapping[str, Any] | None] = []
     for ours in (True, False):
-        known = [row for row in rows if "failed" not in row and bool(row["processes"]) == ours]
+        known = [
+            row
+            for row in rows
+            if not row.keys() & {"failed", "tried"} and bool(row["processes"]) == ours
+        ]
         best.append(max(known, key=lambda row: row["candidates_per_hour"], default=None))
     one, other = best
     return {

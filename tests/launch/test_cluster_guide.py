@@ -57,6 +57,20 @@ def outcomes(run: Path) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def held(head: psutil.Process) -> Iterator[None]:
+    """Workers stand still: a search may otherwise be over before a command that stops it has begun."""
+    family = head.children(recursive=True)
+    workers = [process for process in family if process.name().startswith("ray::Worker")]
+    assert workers
+    for process in workers:
+        process.suspend()
+    yield
+    for process in workers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.resume()
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("home")
@@ -124,11 +138,14 @@ def test_the_guides_own_lines(home: Path, head: psutil.Process) -> None:
     while not outcomes(run):
         assert time.monotonic() < deadline, second_terminal(home, look)
         time.sleep(0.1)
-    told = second_terminal(home, again)
+    stop, _, resume = again.partition("\n")
+    with held(head):
+        assert "Job 'first' was stopped" in second_terminal(home, f"{stop}\n")
+    told = second_terminal(home, resume)
     assert f"resuming {run}" in told and "Job 'second' succeeded" in told
     journal = Journal.read(run)
     assert journal.meta("finished") is not None and len(journal.sittings()) == 2
-    assert set(journal.attempts().values()) <= {0} and outcomes(run) == 40 + 9
+    assert set(journal.attempts().values()) <= {0} and outcomes(run) == 12 + 9
     shown = second_terminal(home, look)
     assert "worker 0 on 127.0.0.1: cpu" in shown and "Swish" in shown
 
