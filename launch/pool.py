@@ -10,7 +10,6 @@ its place, so that Ray starts no other there, and gets no trial.
 from __future__ import annotations
 
 import contextlib
-import textwrap
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from .config import PlacementConfig
 from .errors import RunFailedError
 from .installation import difference, installation
 from .message import Report, Task
+from .ray_errors import brief, cause
 from .worker import Assignment, Worker, environment
 
 if TYPE_CHECKING:
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 MAX_DEATHS_IN_A_ROW = 5
 """Workers that die before they are set up end the run after so many without a success."""
-
-MAX_CAUSE = 200
-"""So many characters of what Ray says of a death are told."""
 
 ASKED_AFTER_S = 0.05
 """A worker that was idle for longer is asked whether it lives, which takes half a millisecond; in
@@ -418,19 +415,3 @@ def core_sets(count: int, per_worker: int, available: list[int]) -> list[tuple[i
     if count * per_worker > len(available):
         return None
     return [tuple(available[k * per_worker : (k + 1) * per_worker]) for k in range(count)]
-
-
-def brief(error: BaseException) -> str:
-    """An exception of Ray's in one line: its class, what it says first, and what a traceback ends with."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    traced = any("Traceback (most recent call last)" in line for line in lines)
-    told = [*lines[:1], *lines[-1:]] if traced else lines[:1]
-    return ": ".join([type(error).__name__, *(each.rstrip(".:") for each in told)])
-
-
-def cause(error: BaseException) -> str:
-    """What Ray says, below its fields, of why an actor is dead, as the rest of a line; else nothing."""
-    text = str(error)
-    _, fields, rest = text.rpartition("\n\t")
-    told = rest.splitlines()[1:2] if fields else []
-    return "".join(f": {textwrap.shorten(line, MAX_CAUSE, placeholder=' …')}" for line in told)

@@ -11,7 +11,7 @@ whose strongest form is what all is compared with. It needs no Ray. `--device cp
 there is no accelerator.
 
 What is measured is told at once, in the order of what matters most. What fails, or would go on beyond
-`--minutes`, is told so, and the rest goes on.
+`--minutes`, is told so, and the rest goes on; `--only` measures what is still to be known.
 
 A peer trains `--peer-steps` steps of each candidate; its candidates per hour are those of full
 budgets, with what it paid to build and compile once per candidate, and steps at the pace measured.
@@ -83,8 +83,8 @@ class PartError(Exception):
     """A part could not be measured; the message says why."""
 
 
-def main() -> None:
-    """Measures, and tells each figure when it is there."""
+def flags() -> argparse.ArgumentParser:
+    """What may be asked for."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -101,8 +101,18 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=9.5, help="for everything")
     parser.add_argument("--peer-steps", type=int, default=300)
     parser.add_argument("--peer-forms", nargs="*", help="default: by device and precision")
+    parser.add_argument("--only", nargs="*", help="parts with any of these words in their names")
     parser.add_argument("--json", action="store_true", help="a JSON document for each line")
+    return parser
+
+
+def main() -> None:
+    """Measures, and tells each figure when it is there."""
+    parser = flags()
     asked = parser.parse_args()
+    if not chosen(asked):
+        known = ", ".join(part.name for part in parts(asked))
+        parser.error(f"--only: no part is named {' or '.join(asked.only)}; there are {known}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # no part is left behind
     rows = []
     for row in measured(asked):
@@ -116,7 +126,7 @@ def main() -> None:
 def measured(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """A row for each part."""
     begin, whole = time.monotonic(), 60 * asked.minutes
-    for part in parts(asked):
+    for part in chosen(asked):
         left = whole - (time.monotonic() - begin)
         row = {"name": part.name, "processes": part.processes}
         try:
@@ -132,6 +142,13 @@ def measured(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
         yield row
 
 
+def chosen(asked: argparse.Namespace) -> list[Part]:
+    """The parts that were asked for."""
+    if asked.only is None:
+        return parts(asked)
+    return [part for part in parts(asked) if any(word in part.name for word in asked.only)]
+
+
 def parts(asked: argparse.Namespace) -> list[Part]:
     """What there is to measure: one process and PyTorch first."""
     single, *several = [
@@ -145,7 +162,7 @@ def parts(asked: argparse.Namespace) -> list[Part]:
         forms = asked.peer_forms
     peers = [Part(form, _peer(asked, form), 0) for form in forms]
     settings = [
-        single._replace(name=name, xla_flags=flags)
+        Part(name, _bench(asked, asked.processes[0], candidates=1), asked.processes[0], flags)
         for name, flags in SETTINGS.items()
         if asked.device == "cuda"
     ]
@@ -160,18 +177,19 @@ def parts(asked: argparse.Namespace) -> list[Part]:
             ("next candidate compiled ahead", ["--ahead"]),
             ("2 programs in one process", ["--trainings=2"]),
         )
+        if asked.device == "cuda"
     ]
     return [single, *peers, *several, *by_service, *in_one_process, *settings]
 
 
-def _bench(asked: argparse.Namespace, processes: int) -> list[str]:
+def _bench(asked: argparse.Namespace, processes: int, candidates: int = 4) -> list[str]:
     share = [f"--gpus-per-worker={1 / processes}"] if asked.device == "cuda" else []
     return [
         *(sys.executable, "-m", "launch", "bench", "--json", "--preset=paper"),
         *(f"--child={asked.child}", f"--width={asked.width}", f"--image-size={asked.image_size}"),
         *(f"--batch-size={asked.batch_size}", f"--steps={asked.steps}"),
         *(f"--precision={asked.precision}", f"--data-dir={asked.data_dir}", "--core-units=1"),
-        *("--candidates=4", f"--seconds={asked.seconds}", "--baselines=none"),
+        *(f"--candidates={candidates}", f"--seconds={asked.seconds}", "--baselines=none"),
         *(f"--processes={processes}", f"--workers={processes}", *share),
     ]
 

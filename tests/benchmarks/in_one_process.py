@@ -37,17 +37,22 @@ TURNS = 4
 LEARNING_RATE = 1e-4
 
 
-def main() -> None:
-    """Measures, and prints what came of it."""
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    result = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--trainings", type=int, default=2, help="at once; default: 2")
-    parser.add_argument("--ahead", action="store_true", help="one, and the next is compiled")
-    parser.add_argument("--seconds", type=float, default=30.0, help="of steps, about, for a form")
-    parser.add_argument("--json", action="store_true")
-    add_train_flags(parser)
-    asked = parser.parse_args()
+    result.add_argument("--trainings", type=int, default=2, help="at once; default: 2")
+    result.add_argument("--ahead", action="store_true", help="one, and the next is compiled")
+    result.add_argument("--seconds", type=float, default=30.0, help="of steps, about, for a form")
+    result.add_argument("--json", action="store_true")
+    add_train_flags(result)
+    return result
+
+
+def main() -> None:
+    """Measures, and prints what came of it."""
+    asked = parser().parse_args()
     tune_xla()
     try:
         found = measured(asked)

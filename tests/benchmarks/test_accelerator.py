@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import json
 import os
@@ -122,12 +123,59 @@ def test_several_processes_share_a_gpu_by_its_service_as_well(
         accelerator.answer(part, 60.0)
 
 
+def test_a_gpu_has_all_parts_and_their_commands_are_understood(accelerator: Any):
+    asked = accelerator.flags().parse_args(["--data-dir=here", "--processes", "1", "2", "4"])
+    parts = {part.name: part for part in accelerator.parts(asked)}
+    kept = parts["autotuning kept"]
+    assert {"--candidates=1", "--processes=1"} < set(kept.command) and "{folder}" in kept.xla_flags
+    assert list(parts) == [
+        *("1 process", "torch-graphs-bf16", "torch-compile-bf16", "torch-eager-bf16"),
+        *("2 processes", "4 processes", "4 processes by MPS"),
+        *("next candidate compiled ahead", "2 programs in one process"),
+        *accelerator.SETTINGS,
+    ]
+    understood = importlib.import_module("in_one_process").parser()
+    for name, ahead in (
+        ("next candidate compiled ahead", True),
+        ("2 programs in one process", False),
+    ):
+        _, script, *flags = parts[name].command
+        assert Path(script).name == "in_one_process.py"
+        train = understood.parse_args(flags)
+        assert (train.ahead, train.trainings, train.seconds) == (ahead, 2, 15.0)
+        assert (train.child, train.steps, train.precision) == ("resnet20", 10_000, "bfloat16")
+
+
+def test_parts_that_nobody_knows_are_refused(
+    accelerator: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("sys.argv", ["accelerator.py", "--data-dir=here", "--only", "MSP"])
+    with pytest.raises(SystemExit) as ended:
+        accelerator.main()
+    assert ended.value.code == 2
+    assert "--only: no part is named MSP; there are 1 process, " in capsys.readouterr().err
+
+
+def test_a_way_that_no_search_goes_is_told_and_is_not_the_best(accelerator: Any):
+    form = {"candidates_per_hour": 50.0, "step_ms": 2.0, "times_one": 1.25}
+    slower = form | {"candidates_per_hour": 40.0}
+    found = {"device": "a GPU", "forms": {"traced": slower, "specialised": form}}
+    tried = {"name": "ahead", "processes": 1, **accelerator.in_one(found)}
+    assert accelerator.line(tried) == (
+        "ahead: 50.0 candidates/hour, a step 2.00 ms (specialised), 1.25 × one training alone"
+    )
+    known = {"name": "1 process", "processes": 1, "candidates_per_hour": 30.0, "device": "a GPU"}
+    assert accelerator.summary([known, tried])["best"] == "1 process"
+
+
 def test_no_part_begins_when_the_time_is_over(accelerator: Any, monkeypatch: pytest.MonkeyPatch):
     parts = [accelerator.Part(name, [], 0) for name in ("first", "second")]
     monkeypatch.setattr(accelerator, "parts", lambda asked: parts)
-    asked = type("Asked", (), {"minutes": 0.2})
+    asked = argparse.Namespace(minutes=0.2, only=["first", "second"])
     rows = list(accelerator.measured(asked))
     assert [row["failed"] for row in rows] == ["no time left of 0.2 minutes"] * 2
+    asked.only = ["eco"]
+    assert [row["name"] for row in accelerator.measured(asked)] == ["second"]
     assert accelerator.summary(rows)["times_best_peer"] is None
     assert accelerator.line(rows[0]) == "first: not measured: no time left of 0.2 minutes"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from ray.core.generated.common_pb2 import ActorDiedErrorContext
+from ray.core.generated import common_pb2
 from ray.exceptions import ActorDiedError, RuntimeEnvSetupError
 
-from launch.pool import brief, cause
+from launch.ray_errors import brief, cause
 
 TRACEBACK = """Failed to create the runtime environment on 127.0.0.1. Traceback (most recent call last):
   File "agent.py", line 5, in setup
@@ -31,7 +31,7 @@ def test_an_error_of_rays_is_one_line(error: Exception, line: str) -> None:
 
 
 def test_why_an_actor_is_dead_is_told():
-    context = ActorDiedErrorContext(
+    context = common_pb2.ActorDiedErrorContext(  # type: ignore[attr-defined]  # generated
         class_name="Worker",
         actor_id=b"\1" * 16,
         pid=7,
