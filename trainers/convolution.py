@@ -31,7 +31,9 @@ _IMAGE_CHANNELS = 4
 _IMAGE_OUTPUTS = 64
 
 
-def conv3x3(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
+def conv3x3(
+    x: jax.Array, kernel: jax.Array, *, stride: int = 1, arithmetic: jnp.dtype | None = None
+) -> jax.Array:
     """A 3 x 3 convolution with one pixel of zeros around the image, also for stride 2.
 
     Windows stay centred on the pixels that a strided slice keeps.
@@ -40,16 +42,18 @@ def conv3x3(x: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
         x: [B, H, W, C].
         kernel: [3, 3, C, C'], of the same dtype.
         stride: Of both directions.
+        arithmetic: Of the products; both arrays, float32, are rounded to it before. None: their own.
 
     Returns:
-        [B, ⌈H / stride⌉, ⌈W / stride⌉, C'].
+        [B, ⌈H / stride⌉, ⌈W / stride⌉, C'], of the arrays' dtype.
     """
-    if jax.default_backend() == "cpu":
-        if onednn.computes(x.dtype.name):
-            return onednn_convolution.convolve(stride, x, kernel)
-        if x.dtype == jnp.float32:
-            return _arranged(stride, x, kernel)
-    return _plain(x, kernel, (stride, stride))
+    dtype = arithmetic or x.dtype
+    on_cpu = jax.default_backend() == "cpu"
+    if on_cpu and onednn.computes(dtype.name):
+        return onednn_convolution.convolve(stride, dtype.name, x, kernel)
+    if on_cpu and dtype == jnp.float32:
+        return _arranged(stride, x, kernel)
+    return _plain(x.astype(dtype), kernel.astype(dtype), (stride, stride)).astype(x.dtype)
 
 
 def pixels_at_once(width: int, inputs: int, outputs: int) -> int:

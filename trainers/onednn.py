@@ -42,7 +42,10 @@ WAYS: Mapping[str, str] = {
 """What is computed: the result, what the image gets back, what the kernel gets back."""
 
 _CPU, _IN_ORDER, _TRAINING, _DIRECT, _ANY_LAYOUT = 1, 1, 64, 1, 1
-_SOURCE, _WEIGHTS, _DESTINATION, _FROM, _TO = 1, 33, 17, 1, 17
+_FROM, _TO = 1, 17
+_ARGUMENTS: Mapping[str, int] = {"image": 1, "kernel": 33, "result": 17}
+_WRITTEN: Mapping[str, str] = {"forward": "result", "input": "image", "kernel": "kernel"}
+"""Which of them, in each way."""
 _GRADIENT = 128
 """Is added to an argument's number."""
 _ASK_WEIGHTS, _ASK_WEIGHTS_GRADIENT = 131, 132
@@ -68,7 +71,9 @@ class Shapes(NamedTuple):
     stride: int
     """Of both directions."""
     dtype: int
-    """One of `DTYPES`."""
+    """Of the three arrays, one of `DTYPES`."""
+    arithmetic: int
+    """What is multiplied; sums are float32."""
 
 
 def computes(dtype: str) -> bool:
@@ -160,7 +165,7 @@ class _Library:
             script: Where to.
             primitive: What to compute.
             stream: Where.
-            arguments: From `_arguments`.
+            arguments: From `_list`.
         """
         handles = primitive.value or 0, stream.value or 0
         places = ctypes.addressof(arguments)
@@ -186,89 +191,109 @@ def _library() -> _Library | None:
         return None
 
 
+class _Array(NamedTuple):
+    layout: _Handle
+    memory: _Handle
+
+
 class _Plan:
     """One way of one convolution.
 
     XLA's kernels are [3, 3, C, C'], and oneDNN has a layout of its own that depends on the
-    processor: a kernel is rearranged before, the gradient of one afterwards.
+    processor: a kernel is rearranged before, the gradient of one afterwards. What is read is rounded
+    before, where arithmetic is of another type.
     """
 
     def __init__(self, library: _Library, way: str, shapes: Shapes) -> None:
         self._library = library
         self._stream = library.new("dnnl_stream_create", library.engine, _IN_ORDER)
-        inputs, outputs = shapes.kernel[2:]
-        sizes, dtype = (outputs, inputs, 3, 3), shapes.dtype
-        image, result = (_layout(library, each, dtype) for each in (shapes.image, shapes.result))
-        given = library.layout(sizes, dtype, (1, outputs, 3 * inputs * outputs, inputs * outputs))
-        description = _describe(library, way, shapes, image, result)
-        to_kernel = way == "kernel"
-        own = library.chosen(description, _ASK_WEIGHTS_GRADIENT if to_kernel else _ASK_WEIGHTS)
-        self._room = ctypes.create_string_buffer(library.size(own) + _LINE)
-        begin = -(-ctypes.addressof(self._room) // _LINE) * _LINE
-        self._image, self._result = library.memory(image), library.memory(result)
-        self._kernel, inner = library.memory(given), library.memory(own, begin)
-        convolution = (
-            library.new("dnnl_primitive_create", description),
-            _arguments(
-                (_SOURCE + _GRADIENT * (way == "input"), self._image),
-                (_WEIGHTS + _GRADIENT * to_kernel, inner),
-                (_DESTINATION + _GRADIENT * (way != "forward"), self._result),
-            ),
+        self._rooms: list[Any] = []
+        written = _WRITTEN[way]
+        types = dict.fromkeys(_ARGUMENTS, shapes.arithmetic) | {written: shapes.dtype}
+        description = _describe(library, way, shapes, types)
+        asked = _ASK_WEIGHTS_GRADIENT if written == "kernel" else _ASK_WEIGHTS
+        layouts = {name: _layout(library, shapes, name, types[name]) for name in _ARGUMENTS}
+        layouts["kernel"] = library.chosen(description, asked)
+        self._given = {
+            name: self._array(_layout(library, shapes, name, shapes.dtype)) for name in _ARGUMENTS
+        }
+        moved = {
+            name: self._array(layouts[name], room=True)
+            for name in _ARGUMENTS
+            if name == "kernel" or types[name] != shapes.dtype
+        }
+        gradients = () if way == "forward" else (written, "result")
+        arguments = {
+            _ARGUMENTS[name] + _GRADIENT * (name in gradients): array.memory
+            for name, array in (self._given | moved).items()
+        }
+        pairs = [(self._given[name], array) for name, array in moved.items() if name != written]
+        self._steps = [self._reordering(*pair) for pair in pairs]
+        self._steps.append((library.new("dnnl_primitive_create", description), _list(arguments)))
+        if written in moved:
+            self._steps.append(self._reordering(moved[written], self._given[written]))
+
+    def _array(self, layout: _Handle, *, room: bool = False) -> _Array:
+        """One whose address is said later, or in room of the plan's own."""
+        address = 0
+        if room:
+            self._rooms.append(ctypes.create_string_buffer(self._library.size(layout) + _LINE))
+            address = -(-ctypes.addressof(self._rooms[-1]) // _LINE) * _LINE
+        return _Array(layout, self._library.memory(layout, address))
+
+    def _reordering(self, before: _Array, after: _Array) -> tuple[_Handle, Any]:
+        """A primitive and its arguments."""
+        engine = self._library.engine
+        description = self._library.new(
+            "dnnl_reorder_primitive_desc_create", before.layout, engine, after.layout, engine, None
         )
-        outer = (given, self._kernel), (own, inner)
-        (before, source), (after, target) = outer[::-1] if to_kernel else outer
-        reordering = (
-            library.new("dnnl_primitive_create", _describe_reorder(library, before, after)),
-            _arguments((_FROM, source), (_TO, target)),
-        )
-        self._steps = (convolution, reordering) if to_kernel else (reordering, convolution)
+        arguments = {_FROM: before.memory, _TO: after.memory}
+        return self._library.new("dnnl_primitive_create", description), _list(arguments)
 
     def write(self, script: Script, image: Word, kernel: Word, result: Word) -> None:
         """Computes in a script, on the arrays at three addresses."""
         library = self._library
         library.alone(script)
-        for memory, address in zip(
-            (self._image, self._kernel, self._result), (image, kernel, result), strict=True
-        ):
-            library.point(script, memory, address)
+        for name, address in (("image", image), ("kernel", kernel), ("result", result)):
+            library.point(script, self._given[name].memory, address)
         for primitive, arguments in self._steps:
             library.execute(script, primitive, self._stream, arguments)
         script.keep(self)
 
 
-def _layout(library: _Library, shape: Sequence[int], dtype: int) -> _Handle:
-    """Of an array [B, H, W, C], whose axes oneDNN names B, C, H, W."""
-    batch, height, width, channels = shape
+def _layout(library: _Library, shapes: Shapes, name: str, dtype: int) -> _Handle:
+    """Of an image or a result [B, H, W, C], whose axes oneDNN names B, C, H, W, or of a kernel."""
+    if name == "kernel":
+        *_, inputs, outputs = shapes.kernel
+        strides = 1, outputs, 3 * inputs * outputs, inputs * outputs
+        return library.layout((outputs, inputs, 3, 3), dtype, strides)
+    batch, height, width, channels = shapes.image if name == "image" else shapes.result
     strides = height * width * channels, 1, width * channels, channels
     return library.layout((batch, channels, height, width), dtype, strides)
 
 
-def _describe(
-    library: _Library, way: str, shapes: Shapes, image: _Handle, result: _Handle
-) -> _Handle:
+def _describe(library: _Library, way: str, shapes: Shapes, types: Mapping[str, int]) -> _Handle:
     """A primitive's description; those of gradients are made from that of the forward pass."""
     pair = ctypes.c_int64 * 2
     stride, ones = pair(shapes.stride, shapes.stride), pair(1, 1)
-    kernel = library.layout((*shapes.kernel[:1:-1], 3, 3), shapes.dtype, None)
+    image, result = (_layout(library, shapes, name, types[name]) for name in ("image", "result"))
+    kernel = library.layout((*shapes.kernel[:1:-1], 3, 3), types["kernel"], None)
     window = stride, pair(0, 0), ones, ones
     arrays = (image, kernel, result) if way == "input" else (image, kernel, None, result)
     if way == "forward":
         return library.new(WAYS[way], library.engine, _TRAINING, _DIRECT, *arrays, *window, None)
-    forward = _describe(library, "forward", shapes, image, result)
+    same = dict.fromkeys(types, shapes.arithmetic)
+    forward = _describe(library, "forward", shapes, same)
     return library.new(WAYS[way], library.engine, _DIRECT, *arrays, *window, forward, None)
-
-
-def _describe_reorder(library: _Library, before: _Handle, after: _Handle) -> _Handle:
-    engine = library.engine
-    return library.new("dnnl_reorder_primitive_desc_create", before, engine, after, engine, None)
 
 
 class _Argument(ctypes.Structure):
     _fields_ = [("number", ctypes.c_int), ("memory", _Handle)]
 
 
-def _arguments(*pairs: tuple[int, _Handle]) -> Any:
-    return (_Argument * len(pairs))(*(_Argument(*pair) for pair in pairs))
+def _list(arguments: Mapping[int, _Handle]) -> Any:
+    """As oneDNN reads them."""
+    return (_Argument * len(arguments))(*(_Argument(*pair) for pair in arguments.items()))
 
 
 def _address(function: Any) -> int:

@@ -83,6 +83,10 @@ class ConvNorm(nnx.Module):
         kernel = self.kernel[...].astype(self.dtype)
         return conv3x3(x.astype(self.dtype), kernel, stride=self.stride)
 
+    def convolve_float32(self, x: jax.Array) -> jax.Array:
+        """The same from float32 to float32: what is multiplied is of `dtype`, and rounded on the way."""
+        return conv3x3(x, self.kernel[...], stride=self.stride, arithmetic=self.dtype)
+
     def normalise(self, y: jax.Array, *, train: bool) -> jax.Array:
         """What `convolve` gave, normalised, of the same dtype."""
         scale, bias = self.scale[...], self.bias[...]
@@ -115,11 +119,15 @@ class Activation(nnx.Module):
         train: bool,
         added: jax.Array | None = None,
     ) -> jax.Array:
-        """The candidate on what a layer makes of x [B, H, W, C], and on what is added to that."""
-        form, y = self.form, layer.convolve(x)
-        if not isinstance(form, LinkedForm) or layer.dtype != jnp.float32:
-            y = layer.normalise(y, train=train)
+        """The candidate on what a layer makes of x [B, H, W, C], and on what is added to that.
+
+        Of the layer's dtype; linked, all that flows between convolutions is float32.
+        """
+        form = self.form
+        if not isinstance(form, LinkedForm):
+            y = layer.normalise(layer.convolve(x), train=train)
             return form(y if added is None else y + added, self.beta[...], program)
+        y = layer.convolve_float32(x)
         scale, bias, beta = layer.scale[...], layer.bias[...], self.beta[...]
         if train:
             found, *now = form.behind_batch_norm(y, scale, bias, added, beta, program)

@@ -79,3 +79,18 @@ def test_a_narrow_convolution_becomes_a_wide_one():
 def test_bfloat16_stays_bfloat16():
     x = jnp.ones((1, 4, 4, 3), jnp.bfloat16)
     assert conv3x3(x, jnp.ones((3, 3, 3, 5), jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def test_what_is_multiplied_may_be_rounded_and_the_rest_is_not():
+    rng = np.random.default_rng(0)
+    x, kernel = (
+        jnp.asarray(rng.standard_normal(shape), jnp.float32)
+        for shape in ((2, 8, 8, 3), (3, 3, 3, 5))
+    )
+    found = conv3x3(x, kernel, arithmetic=jnp.dtype("bfloat16"))
+    halves = [each.astype(jnp.bfloat16).astype(jnp.float32) for each in (x, kernel)]
+    expected = plain(halves[0], halves[1])
+    assert found.dtype == jnp.float32
+    # XLA rounds the sum as well, oneDNN does not.
+    np.testing.assert_allclose(found, expected, rtol=2**-8, atol=1e-5)
+    assert not np.allclose(found, plain(x, kernel), rtol=1e-5, atol=1e-5)

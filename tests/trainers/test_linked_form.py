@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import dataclasses
 import json
 import os
 import subprocess
@@ -127,18 +128,27 @@ def test_a_linked_candidate_trains_the_same(
 
 
 @needs_links
-def test_bfloat16_passes_through_the_candidate_as_float32(monkeypatch: pytest.MonkeyPatch):
+def test_with_bfloat16_only_what_is_multiplied_is_rounded():
     data = load_dataset("digits", data_dir=None, image_size=8, valid_size=101, seed=0)
-    config = TrainConfig(width=4, steps=6, batch_size=20, image_size=8, precision="bfloat16")
-    trainer = Trainer(config, data, TABLE)
-    losses = []
-    for linked, steps in ((False, 6), (True, 6), (True, 1)):
-        monkeypatch.setattr(trainer, "links", linked)
-        monkeypatch.setattr(trainer, "fuses_after", lambda total, steps=steps: steps)
-        losses.append([point.loss for point in trainer.run(SWISH, seed=0).curve])
-    # Activations are rounded to 8 bits, here and there to the other side.
-    for found in losses[1:]:
-        np.testing.assert_allclose(found, losses[0], rtol=5e-3)
+    config = TrainConfig(width=4, steps=6, batch_size=20, image_size=8)
+    losses = {}
+    for precision, linked, steps in (
+        ("bfloat16", False, 6),
+        ("bfloat16", True, 6),
+        ("bfloat16", True, 1),
+        ("float32", True, 6),
+    ):
+        trainer = Trainer(dataclasses.replace(config, precision=precision), data, TABLE)
+        trainer.links = linked
+        trainer.fuses_after = lambda total, steps=steps: steps
+        curve = trainer.run(SWISH, seed=0).curve
+        losses[precision, linked, steps] = [point.loss for point in curve]
+    plain, *found, exact = losses.values()
+    for each in found:
+        # Unlinked, what flows between convolutions is rounded to 8 bits too.
+        np.testing.assert_allclose(each, plain, rtol=5e-3)
+        off = np.abs(np.subtract(each, exact)).max()
+        assert 1e-4 < off < np.abs(np.subtract(plain, exact)).max()
 
 
 @needs_links

@@ -76,7 +76,7 @@ def test_value_and_gradients_are_those_of_xla(
 ):
     x, kernel, cotangent = arrays(batch, height, width, inputs, outputs, stride)
     expected, expected_back = jax.vjp(lambda x, k: plain(stride, x, k), x, kernel)
-    found, back = jax.vjp(lambda x, k: convolve(stride, x, k), x, kernel)
+    found, back = jax.vjp(lambda x, k: convolve(stride, "float32", x, k), x, kernel)
     pairs = [(found, expected), *zip(back(cotangent), expected_back(cotangent), strict=True)]
     for ours, theirs in pairs:
         # Sums of at most 2,048 products of order 1, in another order.
@@ -88,7 +88,7 @@ def test_bfloat16_is_multiplied_as_such_and_summed_as_float32():
     if not computes("bfloat16"):
         pytest.skip("this processor has no instructions for bfloat16")
     x, kernel, cotangent = (each.astype(jnp.bfloat16) for each in arrays(8, 8, 8, 32, 32, 1))
-    found, back = jax.vjp(lambda x, k: convolve(1, x, k), x, kernel)
+    found, back = jax.vjp(lambda x, k: convolve(1, "bfloat16", x, k), x, kernel)
     wide = [each.astype(jnp.float32) for each in (x, kernel, cotangent)]
     expected, expected_back = jax.vjp(lambda x, k: plain(1, x, k), *wide[:2])
     pairs = [(found, expected), *zip(back(cotangent), expected_back(wide[2]), strict=True)]
@@ -100,13 +100,34 @@ def test_bfloat16_is_multiplied_as_such_and_summed_as_float32():
 
 
 @with_library
+@pytest.mark.parametrize("stride", [1, 2])
+def test_float32_is_rounded_to_what_is_multiplied_and_to_nothing_else(stride: int):
+    if not computes("bfloat16"):
+        pytest.skip("this processor has no instructions for bfloat16")
+    x, kernel, cotangent = arrays(6, 8, 8, 16, 48, stride)
+    found, back = jax.vjp(lambda x, k: convolve(stride, "bfloat16", x, k), x, kernel)
+    halves = [each.astype(jnp.bfloat16).astype(jnp.float32) for each in (x, kernel, cotangent)]
+    expected, expected_back = jax.vjp(lambda x, k: plain(stride, x, k), *halves[:2])
+    _, exact_back = jax.vjp(lambda x, k: plain(stride, x, k), x, kernel)
+    pairs = [
+        (found, expected),
+        (back(cotangent)[0], expected_back(halves[2])[0]),
+        (back(cotangent)[1], exact_back(cotangent)[1]),  # the kernel's, of what was not rounded
+    ]
+    for ours, theirs in pairs:
+        assert ours.dtype == jnp.float32
+        # Sums of order 1 in another order; bfloat16 would be off by 4e-3.
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5 * np.abs(theirs).max())
+
+
+@with_library
 def test_threads_do_not_get_into_each_others_way_and_results_are_the_same_every_time():
     """A primitive has room for one computation. Eight threads, each with arrays of its own."""
 
     @jax.jit
     def program(seed: jax.Array) -> list[Any]:
         x, kernel, cotangent = arrays(4, 16, 16, 8, 24, 1)
-        found, back = jax.vjp(lambda x, k: convolve(1, x, k), x + seed, kernel * seed)
+        found, back = jax.vjp(lambda x, k: convolve(1, "float32", x, k), x + seed, kernel * seed)
         return [found, *back(cotangent + seed)]
 
     def computed(seed: int) -> list[bytes]:
@@ -121,7 +142,7 @@ def test_threads_do_not_get_into_each_others_way_and_results_are_the_same_every_
 @with_library
 def test_a_thread_computes_by_itself():
     """XLA has one for each device; OpenMP would start others to help it, which stay."""
-    shapes = Shapes((8, 16, 16, 16), (3, 3, 16, 16), (8, 16, 16, 16), 1, DTYPES["float32"])
+    shapes = Shapes((8, 16, 16, 16), (3, 3, 16, 16), (8, 16, 16, 16), 1, *2 * [DTYPES["float32"]])
     places = [np.zeros(shape, np.float32) for shape in shapes[:3]]
     script = onednn.convolution("forward", shapes, *(each.ctypes.data for each in places))
 
@@ -137,7 +158,7 @@ def test_a_thread_computes_by_itself():
 @with_library
 def test_sums_have_one_order_however_many_threads_might_help():
     """A thread that is new may use all cores, as far as OpenMP knows."""
-    shapes = Shapes((8, 16, 16, 16), (3, 3, 16, 16), (8, 16, 16, 16), 1, DTYPES["float32"])
+    shapes = Shapes((8, 16, 16, 16), (3, 3, 16, 16), (8, 16, 16, 16), 1, *2 * [DTYPES["float32"]])
     image, kernel, result = (np.asarray(each) for each in arrays(8, 16, 16, 16, 16, 1))
 
     def gradient(threads: int) -> bytes:
@@ -158,7 +179,7 @@ def test_sums_have_one_order_however_many_threads_might_help():
 
 @with_library
 def test_what_onednn_refuses_is_an_error_of_the_call():
-    shapes = Shapes((1, 4, 4, 2), (3, 3, 2, 2), (1, 3, 3, 2), 1, DTYPES["float32"])
+    shapes = Shapes((1, 4, 4, 2), (3, 3, 2, 2), (1, 3, 3, 2), 1, *2 * [DTYPES["float32"]])
     with pytest.raises(OneDnnError, match="dnnl_convolution_forward_primitive_desc_create failed"):
         onednn.convolution("forward", shapes, 0, 0, 0)
 
