@@ -97,6 +97,7 @@ def flags() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--precision", default="bfloat16")
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2, 4])
+    parser.add_argument("--candidates", type=int, default=4, help="at most, for each of ours")
     parser.add_argument("--seconds", type=float, default=60.0, help="about, for each of ours")
     parser.add_argument("--minutes", type=float, default=9.5, help="for everything")
     parser.add_argument("--peer-steps", type=int, default=300)
@@ -182,14 +183,15 @@ def parts(asked: argparse.Namespace) -> list[Part]:
     return [single, *peers, *several, *by_service, *in_one_process, *settings]
 
 
-def _bench(asked: argparse.Namespace, processes: int, candidates: int = 4) -> list[str]:
+def _bench(asked: argparse.Namespace, processes: int, candidates: int | None = None) -> list[str]:
     share = [f"--gpus-per-worker={1 / processes}"] if asked.device == "cuda" else []
     return [
         *(sys.executable, "-m", "launch", "bench", "--json", "--preset=paper"),
         *(f"--child={asked.child}", f"--width={asked.width}", f"--image-size={asked.image_size}"),
         *(f"--batch-size={asked.batch_size}", f"--steps={asked.steps}"),
         *(f"--precision={asked.precision}", f"--data-dir={asked.data_dir}", "--core-units=1"),
-        *(f"--candidates={candidates}", f"--seconds={asked.seconds}", "--baselines=none"),
+        *(f"--candidates={candidates or asked.candidates}", f"--seconds={asked.seconds}"),
+        "--baselines=none",
         *(f"--processes={processes}", f"--workers={processes}", *share),
     ]
 

@@ -44,7 +44,14 @@ def test_each_part_is_told_and_what_fails_is_told_so(images: Path):
     ran = subprocess.run(
         [
             *(sys.executable, SCRIPT, "--device=cpu", "--json", f"--data-dir={images}", *SMALL),
-            *("--processes", "1", "--seconds=4", "--precision=float32", "--peer-steps=20"),
+            *(
+                "--processes",
+                "1",
+                "--candidates=1",
+                "--seconds=4",
+                "--precision=float32",
+                "--peer-steps=20",
+            ),
             *("--peer-forms", *forms),
         ],
         capture_output=True,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -58,15 +56,13 @@ def test_trainings_at_once_are_told_beside_one_alone(module: Any):
 
 
 @pytest.mark.slow
-def test_what_is_compiled_meanwhile_costs_only_what_outlasts_the_training():
-    ran = subprocess.run(
-        [sys.executable, SCRIPT, "--ahead", "--json", "--seconds=0.1", *TINY],
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert ran.returncode == 0, ran.stderr
-    found = json.loads(ran.stdout)
+def test_what_is_compiled_meanwhile_costs_only_what_outlasts_the_training(
+    module: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    words = ["in_one_process.py", "--ahead", "--json", "--seconds=0.1", *TINY]
+    monkeypatch.setattr("sys.argv", words)
+    module.main()
+    found = json.loads(capsys.readouterr().out)
     values = found["forms"]["specialised"]
     assert (found["ahead"], found["trainings"]) == (True, 1)
     assert found["candidates_per_hour_by_form"] == {"specialised": values["candidates_per_hour"]}
