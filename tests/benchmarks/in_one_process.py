@@ -6,8 +6,9 @@
 No search does either: a worker has a process of its own, and one training at a time. This is what it
 would gain on an accelerator, whose driver, many steps a call, is used here on a CPU as well. With
 `--trainings` as many threads train a candidate each, in both forms, in turns with the first of them
-alone (specialised, all are compiled at once, and one alone is taken to compile as long); with `--ahead` one candidate trains, specialised, while a thread compiles others. The learning
-rate is lowered as `bench` lowers it.
+alone (specialised, all are compiled at once, and one alone is taken to compile as long); with
+`--ahead` one candidate trains, specialised, while a thread compiles others. The learning rate is
+lowered as `bench` lowers it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import math
 import statistics
 import sys
 import time
@@ -52,7 +54,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     """Measures, and prints what came of it."""
-    asked = parser().parse_args()
+    flags = parser()
+    asked = flags.parse_args()
+    if asked.trainings < 1:
+        flags.error(f"--trainings must be ≥ 1, got {asked.trainings}")
+    if not 0 < asked.seconds < math.inf:
+        flags.error(f"--seconds must be > 0, got {asked.seconds}")
     tune_xla()
     try:
         found = measured(asked)
@@ -113,11 +120,9 @@ def at_once(
         return TimedTraining(trainer, candidate, form, asked.seed, unit)
 
     with ThreadPoolExecutor(len(candidates)) as threads, contextlib.ExitStack() as stack:
-        first, rest = candidates[:1], candidates
-        trainings = []
-        if form == "traced":  # whose programs are compiled by the first, for all
-            trainings, rest = [prepare(*first)], candidates[1:]
-        trainings += threads.map(prepare, rest)
+        # Traced, the programs are compiled by the first, for all.
+        first = [prepare(candidates[0])] if form == "traced" else []
+        trainings = [*first, *threads.map(prepare, candidates[len(first) :])]
         for each in trainings:
             stack.callback(each.close)
         alone, together = paces(trainings, threads, unit, asked.seconds)
@@ -177,6 +182,7 @@ def compiled_ahead(
         while not compile_s or time.perf_counter() < end:
             alone_s.append(training.steps(unit) / unit)
             compiling = thread.submit(_compile, trainer, next(candidates))
+            busy_s.append(training.steps(unit) / unit)  # one at least, however soon it is compiled
             while not compiling.done():
                 busy_s.append(training.steps(unit) / unit)
             compile_s.append(compiling.result())

@@ -98,7 +98,9 @@ def test_the_steps_that_follow_the_compilation_go_at_the_pace_of_one_alone(
     monkeypatch.setattr("trainers.timed_training.TimedTraining", lambda *_: Steps(0.01))
     monkeypatch.setattr(module, "_compile", lambda *_: 10.0)
     trainer: Any = SimpleNamespace(config=SimpleNamespace(steps=5_000), driver="loop")
-    asked = argparse.Namespace(seed=0, seconds=0.05)
+    asked = argparse.Namespace(
+        seed=0, seconds=1e-9
+    )  # one compilation, over before a step has begun
     found = module.compiled_ahead(trainer, iter(range(10**6)), asked)
     # 10 s of its 50 are compilation at once; without, 8 s come before them.
     assert 3600 / found["candidates_per_hour"] == pytest.approx(50 + 3)
@@ -111,3 +113,14 @@ def test_what_diverges_is_no_figure(module: Any):
     training.history.diverged = True
     with pytest.raises(BenchError, match="diverged"):
         module._check([training])
+
+
+@pytest.mark.parametrize("flag", ["--trainings=0", "--seconds=0", "--seconds=nan"])
+def test_what_cannot_be_measured_is_refused_in_one_line(
+    module: Any, flag: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("sys.argv", ["in_one_process.py", flag])
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    name = flag.partition("=")[0]
+    assert ended.value.code == 2 and f"error: {name} must be " in capsys.readouterr().err
